@@ -1,0 +1,1 @@
+"""Who has the floor, what was heard, what state the call is in: pure, `now` passed in."""

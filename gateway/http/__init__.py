@@ -1,0 +1,1 @@
+"""HTTP: request to value, one call, response."""

@@ -1,0 +1,94 @@
+"""All that a call knows of the model's side."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+from gateway.events import ModelClosed, ModelConnected, ModelMessageSkipped, TokensUsed
+from gateway.profile import Profile
+
+
+class AudioOut(NamedTuple):
+    """Speech of the model: PCM16 LE mono 24 kHz, whole samples. `at`: loop time when its message was read."""
+
+    pcm: bytes
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class InputTranscript:
+    """A fragment of what the model understood of the caller."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutputTranscript:
+    """A fragment of what the model says."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInterrupted:
+    """The model heard the caller speak over it; `at`: loop time of reading. Audio its own message carried is already dropped."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationComplete:
+    """No more audio comes for this turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnComplete:
+    """The model's turn is over and it listens again."""
+
+    reason: str = ""
+
+
+ModelEvent = (
+    AudioOut
+    | InputTranscript
+    | OutputTranscript
+    | ModelInterrupted
+    | GenerationComplete
+    | TurnComplete
+    | TokensUsed
+    | ModelConnected
+    | ModelClosed
+    | ModelMessageSkipped
+)
+
+
+class ModelSession(Protocol):
+    """The Gemini side of one call. May span several sockets; the call never sees them.
+
+    One task sends, one task reads. Every method may raise ModelError.
+    """
+
+    async def send_audio(self, pcm: bytes) -> None:
+        """Caller's audio, PCM16 LE mono 16 kHz, any whole number of samples."""
+
+    async def end_audio(self) -> None:
+        """The caller's audio pauses (AWAY, mute): the model should not wait for more of it."""
+
+    async def send_text(self, text: str) -> None:
+        """Typed words of the caller: a turn of its own."""
+
+    async def prompt(self, text: str) -> None:
+        """The gateway's own instruction (greeting): the model answers it aloud."""
+
+    def events(self) -> AsyncIterator[ModelEvent]:
+        """Everything the model does, across turns and sockets, until the session is closed. Call once."""
+
+
+class Model(Protocol):
+    """Opens model sessions; one per worker."""
+
+    def session(self, profile: Profile) -> AbstractAsyncContextManager[ModelSession]:
+        """Open a session with the profile's options. Entering raises ModelRefused or ModelUnavailable; at most ~10 s."""

@@ -1,0 +1,1 @@
+"""Read-only observers of what happened: metrics and logs."""
