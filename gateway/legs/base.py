@@ -23,6 +23,11 @@ class Ability(enum.Enum):
 class LegSink(Protocol):
     """What a leg calls. Plain calls on the event loop; none waits, none may be called before `Leg.start`."""
 
+    def connected(self) -> None:
+        """Media can flow both ways from now on (webrtc: DTLS is up). Called once, before `hear`; until then the call holds its answer
+        back, so that no word of a greeting is spoken to nobody.
+        """
+
     def hear(self, frame: AudioFrame) -> None:
         """A stretch of the caller's audio: PCM16 mono at 16 kHz, continuous (gaps already concealed)."""
 
@@ -37,6 +42,12 @@ class LegSink(Protocol):
 
     def note(self, event: CallEvent) -> None:
         """News that only the leg knows (setup stages, media reports): handed to the observers as it is."""
+
+    def fail(self, exc: Exception) -> None:
+        """A bug surfaced while something was delivered for this call: it ends with cause `crashed`, its neighbours go on.
+
+        Called only by the guarded dispatchers that design names: the registry, the clock, the UDP mux.
+        """
 
     def gone(self, reason: EndReason) -> None:
         """The caller's side is over. Called at most once; nothing else is called afterwards."""
