@@ -1,0 +1,1 @@
+"""The WebRTC leg: the only room that knows aiortc, aioice and their private names."""
