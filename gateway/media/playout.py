@@ -1,0 +1,204 @@
+"""What the model has said and the caller has not yet heard.
+
+The model speaks in chunks of 200 to 240 ms, usually much faster than real time; the clock pulls 20 ms frames. The first
+words start at once. Only a session in which the playout once ran dry waits before it (re)starts, as long as experience
+asks for and never over `MAX_WAIT`; a model that is ahead of real time is never held back, because what it sends ahead
+counts as waiting done. A model that stays slower than real time is paused between words, where a pause hurts least.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+
+import numpy as np
+
+from gateway.media.audio import PTIME, SAMPLE_BYTES, AudioFrame
+
+MAX_WAIT = 0.2
+"""Seconds at most between a chunk's arrival and its (re)start after the playout ran dry."""
+
+FIRST_WAIT = 0.12
+"""Seconds to wait at least once the playout ran dry: less is not worth the risk of a second hole."""
+
+AHEAD = 0.35
+"""Seconds beyond the first chunk that end the wait at once: the model is ahead of real time, waiting gains nothing."""
+
+SPARE_KEPT = 7 / 8
+"""After an answer without a hole, this share of the wait that turned out to be spare is kept: it fades over some ten answers."""
+
+STARVING_BELOW = 0.1
+"""Seconds left at which a starving playout looks for a pause between words."""
+
+QUIET_RMS = 330.0
+"""-40 dBFS: speech as models speak it lies near -20 dBFS, its pauses below -50 dBFS."""
+
+
+class _State(enum.Enum):
+    IDLE = "idle"  # nothing to say
+    HELD = "held"  # there is audio, but it waits for more
+    PLAYING = "playing"
+    DRY = "dry"  # in the middle of an answer and nothing left; an underrun if more comes
+
+
+class Playout:
+    """A bounded queue of PCM16 mono between the model (`push`) and the clock (`pull`). Cleared by barge-in.
+
+    On overflow the newest audio is thrown away: what has been said before it must be heard first.
+    """
+
+    def __init__(self, rate: int, *, limit: float = 60.0) -> None:
+        self.rate = rate
+        self._second = rate * SAMPLE_BYTES
+        self._frame = int(rate * PTIME) * SAMPLE_BYTES
+        self._limit = int(limit * self._second)
+        self._chunks: deque[tuple[bytes, float]] = deque()  # bounded by bytes: `_limit`
+        self._offset = 0  # bytes of the first chunk that are played
+        self._bytes = 0
+        self._half = b""  # the first byte of a sample cut by a chunk's edge
+        self._state = _State.IDLE
+        self._ended = True
+        self._within = False  # HELD inside an answer: its silence is an underrun; at its start it is not
+        self._hold_until = 0.0
+        self._hold_bytes = 0
+        self._wait = 0.0
+        self._spare = MAX_WAIT  # least audio that was left when a chunk of this answer came
+        self._dry_frames = 0  # silence since running dry; an underrun only if more audio comes
+        self._starving = False
+        self.underruns = 0
+        self.underrun_seconds = 0.0
+        self.speaking_seconds = 0.0
+        self.overflow_seconds = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio still unsaid."""
+        return self._bytes / self._second
+
+    @property
+    def wait(self) -> float:
+        """Seconds this session waits before it (re)starts; 0 until it has once run dry."""
+        return self._wait
+
+    def push(self, pcm: bytes, at: float) -> None:
+        """Audio of the model, read at `at`. Any number of bytes: a sample cut in two is joined with the next chunk."""
+        if self._half:
+            pcm = self._half + pcm
+            self._half = b""
+        if len(pcm) % SAMPLE_BYTES:
+            self._half = pcm[-1:]
+            pcm = pcm[:-1]
+        room = self._limit - self._bytes
+        if len(pcm) > room:
+            self.overflow_seconds += (len(pcm) - room) / self._second
+            pcm = pcm[:room]
+        if not pcm:
+            return
+        self._ended = False
+        if self._state is _State.IDLE:
+            self._spare = MAX_WAIT
+            self._hold(at, len(pcm), within=False)
+        elif self._state is _State.DRY:
+            self._learn()
+            self.underruns += 1
+            self.underrun_seconds += self._dry_frames * PTIME
+            self._dry_frames = 0
+            self._hold(at, len(pcm), within=True)
+        elif self._state is _State.PLAYING:
+            self._spare = min(self._spare, self.seconds)
+        self._chunks.append((pcm, at))
+        self._bytes += len(pcm)
+
+    def end(self) -> None:
+        """The answer is complete: running dry from now on is its end, not an underrun."""
+        self._half = b""
+        self._ended = True
+        if self._state is _State.DRY:
+            self._finish()
+
+    def pull(self, now: float) -> AudioFrame | None:
+        """The next 20 ms, `at` being that of its first sample; None is silence."""
+        if self._state is _State.IDLE:
+            return None
+        if self._state is _State.HELD:
+            if not self._ended and now < self._hold_until and self._bytes < self._hold_bytes:
+                if self._within:
+                    self.underrun_seconds += PTIME
+                return None
+            self._state = _State.PLAYING
+        if self._bytes >= self._frame:
+            if self._starving and not self._ended and self.seconds < STARVING_BELOW and self._next_is_quiet():
+                self.underruns += 1
+                self.underrun_seconds += PTIME
+                self._hold(now, self._bytes, within=True)
+                return None
+            self.speaking_seconds += PTIME
+            return self._cut(self._frame)
+        if not self._ended:
+            self._state = _State.DRY
+            self._dry_frames += 1
+            return None
+        if not self._bytes:
+            self._finish()
+            return None
+        self.speaking_seconds += self.seconds
+        last = self._cut(self._bytes)
+        return AudioFrame(last.pcm.ljust(self._frame, b"\0"), self.rate, last.at)
+
+    def clear(self) -> float:
+        """Forget everything unsaid (barge-in, hang-up); seconds thrown away."""
+        unsaid = self.seconds
+        self._chunks.clear()
+        self._offset = self._bytes = 0
+        self._half = b""
+        self._ended = True
+        self._dry_frames = 0
+        self._state = _State.IDLE
+        return unsaid
+
+    def _hold(self, at: float, level: int, *, within: bool) -> None:
+        self._state = _State.HELD
+        self._within = within
+        self._hold_until = at + self._wait
+        self._hold_bytes = level + int(AHEAD * self._second)
+
+    def _learn(self) -> None:
+        # The longer the hole, the more uneven the model. One that runs dry although we wait as long as we may is not
+        # uneven but slow.
+        self._starving = self._wait >= MAX_WAIT
+        self._wait = min(MAX_WAIT, max(FIRST_WAIT, self._wait + self._dry_frames * PTIME))
+        self._spare = 0.0
+
+    def _finish(self) -> None:
+        self._state = _State.IDLE
+        self._dry_frames = 0
+        if self._spare > 0.0:
+            self._starving = False
+            self._wait = max(0.0, self._wait - self._spare * (1.0 - SPARE_KEPT))
+
+    def _next_is_quiet(self) -> bool:
+        head, _ = self._chunks[0]
+        samples = np.frombuffer(head, np.int16, offset=self._offset)[: self._frame // SAMPLE_BYTES].astype(np.float32)
+        return float(np.dot(samples, samples)) < QUIET_RMS * QUIET_RMS * samples.size
+
+    def _cut(self, size: int) -> AudioFrame:
+        """The next `size` bytes, which must be there."""
+        chunks = self._chunks
+        head, at = chunks[0]
+        self._bytes -= size
+        start = self._offset
+        end = start + size
+        if end < len(head):
+            self._offset = end
+            return AudioFrame(head[start:end], self.rate, at)
+        parts = [head[start:]]
+        size -= len(head) - start
+        chunks.popleft()
+        while size and size >= len(chunks[0][0]):
+            part, _ = chunks.popleft()
+            parts.append(part)
+            size -= len(part)
+        if size:
+            parts.append(chunks[0][0][:size])
+        self._offset = size
+        return AudioFrame(b"".join(parts), self.rate, at)

@@ -1,0 +1,108 @@
+"""What waits on its way to the model: the caller's frames, handed over in chunks.
+
+A message to the model costs about 0.1 ms of CPU whatever its size, so frames travel in chunks: small ones while the
+worker has room (low delay), up to 100 ms near capacity. A feeder that fell behind gets everything that waits in one
+message, up to `MAX_MESSAGE`. When nobody takes, the oldest frames give way: late speech is worse than lost speech.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from gateway.media.audio import MODEL_INPUT_RATE, SAMPLE_BYTES, AudioFrame
+
+MIN_CHUNK = 0.02
+MAX_CHUNK = 0.1
+
+MAX_MESSAGE = 0.5
+"""Seconds of audio in one message at most: 16 kB of PCM, 21 kB of base64, one TLS write. A second of backlog is two messages."""
+
+
+class UplinkChunk(NamedTuple):
+    """PCM16 mono 16 kHz, whole frames; `oldest_at` and `newest_at` are the `at` of its first and last frame."""
+
+    pcm: bytes
+    oldest_at: float
+    newest_at: float
+
+
+class Uplink:
+    """A bounded queue of frames between the caller (`push`) and the task that feeds the model (`take`)."""
+
+    def __init__(self, *, chunk: float = MAX_CHUNK, limit: float = 10.0, rate: int = MODEL_INPUT_RATE) -> None:
+        self._second = rate * SAMPLE_BYTES
+        self._frames: deque[AudioFrame] = deque()  # bounded by bytes: `_limit`
+        self._bytes = 0
+        self._limit = int(limit * self._second)
+        self._max_message = int(MAX_MESSAGE * self._second)
+        self._hurried = False
+        self._dropped = 0
+        self.chunk = chunk
+
+    @property
+    def chunk(self) -> float:
+        """Seconds of audio that make a chunk; kept within 20 … 100 ms. May be set at any time."""
+        return self._chunk_bytes / self._second
+
+    @chunk.setter
+    def chunk(self, seconds: float) -> None:
+        self._chunk_bytes = round(min(max(seconds, MIN_CHUNK), MAX_CHUNK) * self._second)
+
+    @property
+    def backlog(self) -> float:
+        """Seconds of audio waiting."""
+        return self._bytes / self._second
+
+    @property
+    def dropped(self) -> float:
+        """Seconds of audio thrown away so far because nobody took it in time."""
+        return self._dropped / self._second
+
+    @property
+    def ready(self) -> bool:
+        """`take` has something to give."""
+        return self._bytes >= self._chunk_bytes or (self._hurried and self._bytes > 0)
+
+    def push(self, frame: AudioFrame) -> bool:
+        """Add a frame. True when a chunk is ready: wake the feeder."""
+        self._frames.append(frame)
+        self._bytes += len(frame.pcm)
+        while self._bytes > self._limit and self._frames:
+            oldest = self._frames.popleft()
+            self._bytes -= len(oldest.pcm)
+            self._dropped += len(oldest.pcm)
+        return self.ready
+
+    def hurry(self) -> bool:
+        """What is there goes at once, a full chunk or not: the caller just fell silent and the answer waits for this.
+
+        True when there is something to take. Holds until the next `take`; with nothing waiting it does nothing.
+        """
+        self._hurried = self._bytes > 0
+        return self._hurried
+
+    def take(self) -> UplinkChunk | None:
+        """All that waits, at most `MAX_MESSAGE` of it in whole frames; None while no chunk is ready."""
+        if not self.ready:
+            return None
+        frames = self._frames
+        first = newest = frames.popleft()
+        parts = [first.pcm]
+        size = len(first.pcm)
+        while frames and size + len(frames[0].pcm) <= self._max_message:
+            newest = frames.popleft()
+            parts.append(newest.pcm)
+            size += len(newest.pcm)
+        self._bytes -= size
+        if not frames:
+            self._hurried = False
+        return UplinkChunk(b"".join(parts), first.at, newest.at)
+
+    def clear(self) -> float:
+        """Forget everything that waits (it is not counted as dropped); seconds forgotten."""
+        forgotten = self.backlog
+        self._frames.clear()
+        self._bytes = 0
+        self._hurried = False
+        return forgotten

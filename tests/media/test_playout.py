@@ -1,0 +1,254 @@
+"""The playout, in fake time: gap-free, at once, honest about every hole."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.media.playout import MAX_WAIT, Playout
+
+RATE = 24_000
+FRAME = 480 * 2
+TICK = 0.02
+
+
+def tone(seconds: float, start: int = 0) -> bytes:
+    """Loud samples that count, so that order shows."""
+    count = round(seconds * RATE)
+    return b"".join((8_000 + (start + n) % 16_000).to_bytes(2, "little") for n in range(count))
+
+
+def drain(playout: Playout, now: float = 0.0) -> bytes:
+    heard = b""
+    while (frame := playout.pull(now)) is not None:
+        heard += frame.pcm
+        now += TICK
+    return heard
+
+
+def test_the_first_words_start_at_once() -> None:
+    playout = Playout(RATE)
+    assert playout.pull(0.0) is None
+    playout.push(tone(0.2), 1.0)
+    first = playout.pull(1.0)
+    assert first is not None
+    assert first.pcm == tone(0.02)
+    assert (first.rate, first.at) == (RATE, 1.0)
+
+
+@pytest.mark.parametrize("size", [1, 7, 959, 960, 961, 4_801, 11_520])
+def test_odd_chunks_come_out_as_one_stream(size: int) -> None:
+    speech = tone(0.5)
+    playout = Playout(RATE)
+    for start in range(0, len(speech), size):
+        playout.push(speech[start : start + size], 0.0)
+    playout.end()
+    heard = drain(playout)
+    assert heard[: len(speech)] == speech
+    assert len(heard) % FRAME == 0
+    assert not heard[len(speech) :].strip(b"\0")
+    assert playout.underruns == 0
+
+
+def test_a_frame_carries_the_time_of_its_first_sample() -> None:
+    playout = Playout(RATE)
+    playout.push(tone(0.03), 1.0)
+    playout.push(tone(0.05), 2.0)
+    assert [frame.at for _ in range(4) if (frame := playout.pull(2.0)) is not None] == [1.0, 1.0, 2.0, 2.0]
+
+
+def test_the_end_of_an_answer_is_no_underrun() -> None:
+    playout = Playout(RATE)
+    playout.push(tone(0.05), 0.0)
+    playout.end()
+    assert len(drain(playout)) == 3 * FRAME
+    assert playout.pull(0.1) is None
+    assert (playout.underruns, playout.underrun_seconds) == (0, 0.0)
+    assert playout.speaking_seconds == pytest.approx(0.05, abs=0.011)
+
+
+def test_an_end_told_late_is_still_no_underrun() -> None:
+    playout = Playout(RATE)
+    playout.push(tone(0.04), 0.0)
+    drain(playout)
+    playout.end()
+    playout.push(tone(0.04), 5.0)
+    assert playout.pull(5.0) is not None
+    assert (playout.underruns, playout.underrun_seconds, playout.wait) == (0, 0.0, 0.0)
+
+
+def test_a_hole_is_counted_and_the_session_then_waits() -> None:
+    playout = Playout(RATE)
+    playout.push(tone(0.2), 0.0)
+    tick = 0
+    for tick in range(13):  # 0.2 s of speech, then dry from 0.20 to 0.26
+        playout.pull(tick * TICK)
+    playout.push(tone(0.2), 0.26)
+    resumed = None
+    for tick in range(13, 40):
+        if playout.pull(tick * TICK) is not None:
+            resumed = tick * TICK
+            break
+    assert resumed is not None
+    assert resumed - 0.26 <= MAX_WAIT + TICK
+    assert resumed - 0.26 >= playout.wait - TICK
+    assert playout.underruns == 1
+    assert playout.underrun_seconds == pytest.approx(resumed - 0.2, abs=1e-6)
+
+
+def test_a_model_ahead_of_real_time_never_waits_again() -> None:
+    playout = Playout(RATE)
+    playout.push(tone(0.1), 0.0)
+    drain(playout)
+    playout.push(tone(0.2), 0.3)
+    assert playout.pull(0.3) is None
+    for _ in range(3):
+        playout.push(tone(0.2), 0.3)
+    assert playout.pull(0.32) is not None
+
+
+def test_the_end_of_an_answer_ends_the_wait() -> None:
+    playout = Playout(RATE)
+    playout.push(tone(0.1), 0.0)
+    drain(playout)
+    playout.push(tone(0.02), 0.3)
+    assert playout.pull(0.3) is None
+    playout.end()
+    assert playout.pull(0.32) is not None
+
+
+def test_clear_throws_everything_away_and_says_how_much() -> None:
+    playout = Playout(RATE)
+    playout.push(tone(1.0) + b"\1", 0.0)
+    playout.pull(0.0)
+    assert playout.clear() == pytest.approx(0.98)
+    assert (playout.seconds, playout.pull(0.02), playout.underruns) == (0.0, None, 0)
+    playout.push(tone(0.02, start=5), 1.0)
+    frame = playout.pull(1.0)
+    assert frame is not None
+    assert frame.pcm == tone(0.02, start=5), "a half sample of the answer thrown away must not shift the next one"
+
+
+def test_the_newest_gives_way_at_the_limit() -> None:
+    playout = Playout(RATE, limit=1.0)
+    for n in range(6):
+        playout.push(tone(0.25, start=n * 6_000), 0.0)
+    assert playout.seconds == 1.0
+    assert playout.overflow_seconds == pytest.approx(0.5)
+    playout.end()
+    assert drain(playout) == tone(1.0)
+
+
+def uneven_arrivals(seed: int, *, seconds: float, chunk: float, by: float, speed: float) -> list[float]:
+    rng = random.Random(seed)
+    arrivals: list[float] = []
+    for number in range(round(seconds / chunk)):
+        at = 1.0 + number * chunk / speed + rng.uniform(-by, by)
+        arrivals.append(max(at, arrivals[-1]) if arrivals else at)  # one TCP stream: order is kept
+    return arrivals
+
+
+def talk(playout: Playout, chunks: list[tuple[float, bytes]]) -> list[tuple[float, bytes | None]]:
+    """Every tick of an answer: (time, what was heard)."""
+    heard: list[tuple[float, bytes | None]] = []
+    tick, at = 0, 0
+    while True:
+        now = tick * TICK
+        while at < len(chunks) and chunks[at][0] <= now:
+            playout.push(chunks[at][1], chunks[at][0])
+            at += 1
+        if at == len(chunks):
+            playout.end()
+            if not playout.seconds:
+                return heard
+        frame = playout.pull(now)
+        heard.append((now, frame.pcm if frame else None))
+        tick += 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_an_uneven_model_hardly_underruns_after_its_first_hole(seed: int) -> None:
+    playout = Playout(RATE)
+    chunk = tone(0.2)
+    arrivals = uneven_arrivals(seed, seconds=600.0, chunk=0.2, by=0.15, speed=1.0)
+    heard = talk(playout, [(at, chunk) for at in arrivals])
+    spoken = [index for index, (_, pcm) in enumerate(heard) if pcm is not None]
+    holes = [b - a - 1 for a, b in itertools.pairwise(spoken) if b - a > 1]
+    assert playout.underruns == len(holes)
+    assert playout.underrun_seconds == pytest.approx(sum(holes) * TICK)
+    assert sum(holes[1:]) * TICK <= 0.001 * playout.speaking_seconds
+    assert b"".join(pcm for _, pcm in heard if pcm) == chunk * len(arrivals)
+
+
+def test_a_starving_model_pauses_between_words_and_every_pause_is_counted() -> None:
+    playout = Playout(RATE)
+    word, gap = tone(0.35), bytes(round(0.15 * RATE) * 2)
+    speech = (word + gap) * 60
+    size = FRAME * 10
+    chunks = [(n * 0.2 / 0.9, speech[n * size : (n + 1) * size]) for n in range(len(speech) // size)]
+    heard = talk(playout, chunks)
+    spoken = [index for index, (_, pcm) in enumerate(heard) if pcm is not None]
+    pauses = [(a, b) for a, b in itertools.pairwise(spoken) if b - a > 1]
+    assert playout.underruns == len(pauses) > 5
+    assert playout.underrun_seconds == pytest.approx(sum(b - a - 1 for a, b in pauses) * TICK)
+    # Once it knows that the model is slow, it breaks off where the next word has not begun.
+    between_words = [not (heard[b][1] or b"").strip(b"\0") for _, b in pauses[3:]]
+    assert sum(between_words) >= 0.8 * len(between_words)
+    assert b"".join(pcm for _, pcm in heard if pcm) == speech[: len(chunks) * size]
+
+
+def test_the_wait_fades_when_the_model_is_good_again() -> None:
+    playout = Playout(RATE)
+    playout.push(tone(0.1), 0.0)
+    drain(playout)
+    playout.push(tone(0.1), 1.0)
+    assert playout.wait > 0.0
+    playout.clear()
+    waits = []
+    for _ in range(20):
+        talk(playout, [(0.2, tone(0.2))] * 10)
+        waits.append(playout.wait)
+    assert waits == sorted(waits, reverse=True)
+    assert waits[-1] == 0.0
+
+
+@given(
+    st.lists(
+        st.one_of(st.integers(0, 4_000), st.sampled_from(["pull", "pull", "pull", "end", "clear"])),
+        max_size=150,
+    )
+)
+def test_whatever_the_order_nothing_is_lost_doubled_or_reordered(steps: list[int | str]) -> None:
+    playout = Playout(RATE, limit=0.5)
+    source, sent, heard = tone(1.0), 0, b""
+    expected = b""
+    now = 0.0
+    for step in steps:
+        if isinstance(step, int):
+            room = round((0.5 - playout.seconds) * RATE) * 2
+            pcm = source[sent : sent + min(step * 2, room)]
+            sent += len(pcm)
+            playout.push(pcm, now)
+            expected += pcm
+        elif step == "pull":
+            now += TICK
+            if (frame := playout.pull(now)) is not None:
+                assert len(frame.pcm) == FRAME
+                heard += frame.pcm
+        elif step == "end":
+            playout.end()
+            now += MAX_WAIT
+            while (frame := playout.pull(now)) is not None:
+                heard += frame.pcm
+            assert heard[: len(expected)] == expected
+            heard = expected = b""
+        else:
+            playout.clear()
+            assert expected.startswith(heard[: len(expected)])
+            heard = expected = b""
+    assert (expected + bytes(FRAME)).startswith(heard)
+    assert playout.overflow_seconds == 0.0
