@@ -100,9 +100,7 @@ class Playout:
             self._hold(at, len(pcm), within=False)
         elif self._state is _State.DRY:
             self._learn()
-            self.underruns += 1
-            self.underrun_seconds += self._dry_frames * PTIME
-            self._dry_frames = 0
+            self._count_hole()
             self._hold(at, len(pcm), within=True)
         elif self._state is _State.PLAYING:
             self._spare = min(self._spare, self.seconds)
@@ -113,7 +111,12 @@ class Playout:
         """The answer is complete: running dry from now on is its end, not an underrun."""
         self._half = b""
         self._ended = True
-        if self._state is _State.DRY:
+        if self._state is not _State.DRY:
+            return
+        if self._bytes:  # less than a frame of it was held back for more to come
+            self._count_hole()
+            self._state = _State.PLAYING
+        else:
             self._finish()
 
     def pull(self, now: float) -> AudioFrame | None:
@@ -161,6 +164,11 @@ class Playout:
         self._within = within
         self._hold_until = at + self._wait
         self._hold_bytes = level + int(AHEAD * self._second)
+
+    def _count_hole(self) -> None:
+        self.underruns += 1
+        self.underrun_seconds += self._dry_frames * PTIME
+        self._dry_frames = 0
 
     def _learn(self) -> None:
         # The longer the hole, the more uneven the model. One that runs dry although we wait as long as we may is not
