@@ -133,9 +133,10 @@ class CallStarted:
 
 @dataclass(frozen=True, slots=True)
 class StateChanged:
-    """The lifecycle moved."""
+    """The lifecycle moved. `reason` is known from `ending` on."""
 
     state: State
+    reason: EndReason | None = None
 
 
 @dataclass(frozen=True, slots=True)

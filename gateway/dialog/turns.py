@@ -57,6 +57,7 @@ class Turns:
     """Follows one call's turns. Feed it what happens, in order; it returns a Turn whenever one ends."""
 
     def __init__(self) -> None:
+        self._answered_to = 0.0  # the caller's speech up to here has had its answer
         self._reset()
 
     def _reset(self) -> None:
@@ -83,7 +84,7 @@ class Turns:
 
     def caller_silent(self, at: float) -> None:
         """The caller's last speech sample so far arrived at `at`."""
-        if not self._answering:
+        if not self._answering and at > max(self._answered_to, self._asked_at or 0.0):
             self._asked_at, self._asked_kind = at, TurnKind.SPEECH
 
     def asked(self, now: float, kind: TurnKind) -> None:
@@ -96,7 +97,7 @@ class Turns:
         if not self._answering:
             self._answering = True
             self._first_byte_at = at
-            self._generated = False
+        self._generated = False  # a second generation before the first was played out belongs to the same answer
         if not self._audible:
             if audible_after is None:
                 self._silence += seconds
@@ -152,5 +153,6 @@ class Turns:
             heard=self._heard,
             unheard=unheard,
         )
+        self._answered_to = asked or self._answered_to
         self._reset()
         return turn

@@ -1,0 +1,79 @@
+"""The worker's one clock: a 20 ms grid in 5 ms slots, calls spread over the slots.
+
+A task and a timer per call cost a third of the capacity (design, §5). Deadlines sit at `start + n * slot`, so that a late wake-up
+delays one tick, never the ones after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from gateway.media.audio import PTIME
+
+SLOTS = 4
+SLOT = PTIME / SLOTS
+GIVE_UP_AFTER = 5 * PTIME
+"""Seconds behind the grid (a stalled loop, a suspended process) after which missed ticks are dropped: catching up would send a
+burst that the far end has to throw away."""
+
+
+class Ticked(Protocol):
+    """What stands on the clock."""
+
+    def tick(self, now: float, late: float) -> None:
+        """20 ms have passed. `late`: seconds since this tick was due."""
+
+    def fail(self, exc: Exception) -> None:
+        """Its tick raised."""
+
+
+class Clock:
+    """Ticks every call once per 20 ms while there are any; sleeps otherwise."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._slots: list[dict[Ticked, None]] = [{} for _ in range(SLOTS)]  # dicts: ordered, and safe to discard from
+        self._slot = 0
+        self._due = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self.resyncs = 0
+        """Times the grid was given up because the loop stood still too long."""
+
+    def __len__(self) -> int:
+        return sum(len(slot) for slot in self._slots)
+
+    def add(self, call: Ticked) -> None:
+        """Tick `call` from now on, in the emptiest slot."""
+        min(self._slots, key=len)[call] = None
+        if self._timer is None:
+            self._due = self._loop.time()
+            self._timer = self._loop.call_at(self._due, self._run)
+
+    def discard(self, call: Ticked) -> None:
+        """Tick it no more. Harmless when it is not there."""
+        for slot in self._slots:
+            slot.pop(call, None)
+
+    def stop(self) -> None:
+        """Let go of the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _run(self) -> None:
+        now = self._loop.time()
+        if now - self._due > GIVE_UP_AFTER:
+            self.resyncs += 1
+            self._due = now
+        while self._due <= now:
+            late = now - self._due
+            for call in tuple(self._slots[self._slot]):
+                try:
+                    call.tick(now, late)
+                except Exception as exc:  # guarded dispatch: a bug ends one call, never its neighbours
+                    call.fail(exc)
+            self._slot = (self._slot + 1) % SLOTS
+            self._due += SLOT
+            now = self._loop.time()
+        self._timer = self._loop.call_at(self._due, self._run) if len(self) else None

@@ -1,0 +1,99 @@
+"""The 20 ms grid in fake time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from gateway.clock import Clock
+from tests import clock as fake
+
+
+class Ear:
+    """Notes its ticks; raises at the `bad`th."""
+
+    def __init__(self, bad: int = 0) -> None:
+        self.ticks: list[float] = []
+        self.late: list[float] = []
+        self.bad = bad
+        self.failed: Exception | None = None
+
+    def tick(self, now: float, late: float) -> None:
+        self.ticks.append(now)
+        self.late.append(late)
+        if len(self.ticks) == self.bad:
+            raise ValueError("a bug")
+
+    def fail(self, exc: Exception) -> None:
+        self.failed = exc
+
+
+def test_fifty_ticks_a_second_on_the_grid_and_calls_spread() -> None:
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        clock = Clock(loop)
+        ears = [Ear() for _ in range(8)]
+        for ear in ears:
+            clock.add(ear)
+        await asyncio.sleep(10.001)
+        clock.stop()
+        for ear in ears:
+            assert 500 <= len(ear.ticks) <= 501
+            assert ear.ticks[-1] - ear.ticks[0] == pytest.approx(0.02 * (len(ear.ticks) - 1))
+        assert len({round(ear.ticks[0], 4) for ear in ears}) == 4  # two calls in each of four slots
+
+    fake.run(body())
+
+
+def test_a_late_wake_up_delays_one_tick_and_a_long_stall_drops_ticks() -> None:
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, fake.FakeTimeLoop)
+        clock, ear = Clock(loop), Ear()
+        clock.add(ear)
+        await asyncio.sleep(0.101)
+        before = len(ear.ticks)
+        loop.now += 0.05  # three ticks late: they are caught up at once
+        await asyncio.sleep(0.049)
+        assert len(ear.ticks) - before == 5
+        assert max(ear.late) >= 0.03
+        loop.now += 3.0
+        await asyncio.sleep(0.02)
+        assert clock.resyncs == 1
+        assert len(ear.ticks) - before <= 8
+        clock.stop()
+
+    fake.run(body())
+
+
+def test_a_bug_in_one_tick_fails_that_call_and_nobody_else() -> None:
+    async def body() -> None:
+        clock = Clock(asyncio.get_running_loop())
+        ears = [Ear(bad=3 if n == 4 else 0) for n in range(10)]
+        for ear in ears:
+            clock.add(ear)
+        await asyncio.sleep(1.001)
+        clock.stop()
+        assert isinstance(ears[4].failed, ValueError)
+        assert all(ear.failed is None and len(ear.ticks) >= 50 for n, ear in enumerate(ears) if n != 4)
+
+    fake.run(body())
+
+
+def test_an_idle_clock_sleeps() -> None:
+    async def body() -> None:
+        clock, ear = Clock(asyncio.get_running_loop()), Ear()
+        clock.add(ear)
+        await asyncio.sleep(0.1)
+        clock.discard(ear)
+        clock.discard(ear)
+        await asyncio.sleep(0.1)
+        count = len(ear.ticks)
+        assert clock._timer is None
+        clock.add(ear)
+        await asyncio.sleep(0.1)
+        assert len(ear.ticks) > count
+        clock.stop()
+
+    fake.run(body())
