@@ -130,8 +130,8 @@ def pack_rtp_header(payload_type: int, marker: bool, sequence: int, timestamp: i
 class ReportBlock(NamedTuple):
     """What a receiver says of one source (RFC 3550 §6.4.1).
 
-    `fraction_lost` is n/256 since the last report; `packets_lost` signed, since the beginning; `highest_sequence` extended (cycles
-    in the upper 16 bits); `jitter` in RTP timestamp units; `last_sr` the middle 32 bits of the last SR's NTP time,
+    `fraction_lost` is n/256 since the last report; `packets_lost` signed, since the beginning; `highest_sequence` extended
+    (cycles in the upper 16 bits); `jitter` in RTP timestamp units; `last_sr` the middle 32 bits of the last SR's NTP time,
     `delay_since_last_sr` in 1/65536 s; both 0 when no SR has come.
     """
 
