@@ -1,0 +1,55 @@
+# `make run` starts the gateway, `make test` proves it. Everything is installed into .venv; nothing else is touched.
+# Stamps in .venv remember what has been installed, so that the second time is quick.
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
+ARGS ?=
+PYTHON ?=
+export PYTHON
+
+.PHONY: run test lint check bench readme lock clean
+
+run: $(VENV)/.stamp-run ## install and start the gateway: make run ARGS="--port 9000"
+	$(BIN)/gateway serve $(ARGS)
+
+test: lint check ## everything that must be true of a commit
+
+lint: $(VENV)/.stamp-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: $(VENV)/.stamp-test
+	@bash .ci/packages
+	$(BIN)/python -m pytest $(ARGS)
+
+bench: $(VENV)/.stamp-test ## the tables of tests/bench/README.md; takes a while, wants the machine for itself
+	$(BIN)/python -m tests.bench $(ARGS)
+
+$(BIN)/python:
+	python=$$(bash .ci/python) && "$$python" -m venv $(VENV)
+
+# The package is installed in place and without build isolation: setuptools comes from the lock like everything else.
+$(VENV)/.stamp-run: requirements.lock pyproject.toml | $(BIN)/python
+	@echo "Installing into $(VENV) (once)"
+	$(PIP) install --requirement requirements.lock
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.stamp-test: requirements-test.lock $(VENV)/.stamp-run
+	$(PIP) install --requirement requirements-test.lock
+	@touch $@
+
+readme: $(VENV)/.stamp-run ## the configuration table, from the code
+	$(BIN)/python .ci/readme.py
+
+lock: ## bring the lock files up to date: newest versions that pyproject.toml allows, in a fresh environment
+	python=$$(bash .ci/python) && "$$python" -m venv --clear $(VENV)
+	$(PIP) install --upgrade setuptools
+	$(PIP) install --editable '.[test]'
+	$(BIN)/python .ci/lock.py
+
+clean:
+	rm -rf $(VENV) build *.egg-info
