@@ -260,8 +260,7 @@ class OpusDecoder:
     def _take(self, samples: int) -> bytes:
         if samples <= 0:
             raise PacketError(f"libopus could not decode the packet (error {samples})")
-        pcm: bytes = self._pcm[: samples * SAMPLE_BYTES]
-        return pcm
+        return self._pcm.raw[: samples * SAMPLE_BYTES]
 
 
 class OpusEncoder:
@@ -334,8 +333,7 @@ class OpusEncoder:
         size = self._encode(self._state, pcm, self._samples, self._packet, MAX_PACKET_BYTES)
         # Every argument was checked: an error now means the state was overwritten.
         assert size > 0, f"libopus encode error {size}"
-        packet: bytes = self._packet[:size]
-        return packet
+        return self._packet.raw[:size]
 
     def independent(self, value: bool) -> None:
         """While on, packets are coded without reference to the one before: for a decoder that has not heard it."""
