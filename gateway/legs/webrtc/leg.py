@@ -1,0 +1,449 @@
+"""The caller's side over WebRTC.
+
+    mux ▶ media ▶ srtp ▶ Receiver ▶ sink.hear            send ◀ the call's tick
+                                                          Sender ▶ srtp ▶ socket
+
+aiortc does DTLS and SCTP, aioice does ICE; no packet of audio passes through either, nor through a queue or a task. What has
+to happen now and then (RTCP, reports, the silence watchdog) happens on the call's tick, so a leg has no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime
+import logging
+import random
+import secrets
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import pylibsrtp
+from aioice import Candidate
+from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
+
+from gateway.errors import PacketError, Unprocessable
+from gateway.events import CallEvent, EndReason, LegKind, SetupStage, StageReached
+from gateway.legs.base import Ability, LegSink
+from gateway.legs.webrtc.answer import FarEnd, NearEnd, choose, far_end, write_answer
+from gateway.legs.webrtc.channel import Channel
+from gateway.legs.webrtc.ice import MuxConnection
+from gateway.legs.webrtc.receiver import Receiver
+from gateway.legs.webrtc.sender import Sender
+from gateway.legs.webrtc.udp_mux import UdpMux
+from gateway.media.audio import AudioFrame
+from gateway.media.codec import SPEECH
+from gateway.media.dtmf import Digit
+from gateway.wire.rtp import NTP_EPOCH, Bye, ReceiverReport, Remb, ReportBlock, SenderReport, parse_rtcp
+from gateway.wire.rtvi import RtviSession, parse
+from gateway.wire.sdp import Offer
+from gateway.wire.sdp_lines import Candidate as RemoteCandidate
+from gateway.wire.whip import Fragment
+
+log = logging.getLogger(__name__)
+
+RTCP_EVERY = 5.0
+"""Seconds between our reports, spread over half to one and a half of it (RFC 3550 §6.2); the first comes early."""
+
+REPORT_EVERY = 5.0
+"""Seconds between MediaReports."""
+
+QUIET_AFTER_BYE = 6.0
+"""Seconds of complete silence after a BYE that mean the caller is gone. A BYE alone does not: browsers send one when the
+microphone is taken away, and go on."""
+
+FAR_BUFFER = 0.06
+"""Seconds that a browser's jitter buffer adds on a quiet network, before what we sent is heard."""
+
+LAST_WORDS = 3.0
+"""Seconds that an ending call waits for its data channel to come up, when there is a reason that the caller must read."""
+
+_MUST_BE_READ = frozenset({EndReason.MODEL_REFUSED, EndReason.MODEL_UNAVAILABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class WebRtcSettings:
+    """What every WebRTC leg of a worker has in common. Times in seconds."""
+
+    worker: str = ""
+    """Its name begins our ICE user names."""
+    ice_timeout: float = 15.0
+    """From the answer to a network path."""
+    dtls_timeout: float = 10.0
+    """From the path to keys. DTLS repeats after 1, 2, 4 s."""
+    media_timeout: float = 15.0
+    """Without any packet: the caller is gone."""
+
+
+class WebRtcLeg:
+    """One caller over WebRTC; made by `answer`. Implements `Leg`."""
+
+    kind = LegKind.WEBRTC
+
+    def __init__(self, offer: Offer, far: FarEnd, mux: UdpMux, settings: WebRtcSettings, offered_at: float) -> None:
+        self.etag = secrets.token_urlsafe(12)
+        self.codecs = choose(offer.codecs)
+        self.malformed = 0
+        """RTP, RTCP and messages that made no sense."""
+        self.srtp_failed = 0
+        """Packets that failed authentication."""
+        self.repeated = 0
+        """Packets that came twice, caught by SRTP's replay window."""
+        self._settings = settings
+        self._far = far
+        self._offered_at = self._stage_at = offered_at
+        self._clock = mux.clock
+        self._can_hear = offer.can_hear
+        self._remote_ufrag, self._remote_pwd = offer.ice_ufrag, offer.ice_pwd
+        self._certificate = mux.identity.certificate(mux.clock())
+        self._ice = MuxConnection(mux, settings.worker, self._media, self.fail)
+        self._dtls = RTCDtlsTransport(self._ice, [self._certificate])  # type: ignore[arg-type]  # it only sends and receives
+        self._dtls._set_role("server" if far.setup == "active" else "client")
+        self._channel: Channel | None = None
+        if offer.data_mid is not None:
+            self._channel = Channel(
+                self._dtls, on_open=self._channel_opened, on_message=self._message, fail=self.fail, clock=self._clock
+            )
+        self._rtvi = RtviSession(lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"))
+        speech = next(codec for codec in self.codecs if codec.name in SPEECH)
+        cname = base64.b64encode(secrets.token_bytes(12)).decode()
+        offset = time.time() + NTP_EPOCH - self._clock()
+        self._sender = Sender(speech, ssrc=random.getrandbits(32) or 1, cname=cname, ntp_offset=offset)
+        self._receiver = Receiver(self.codecs, audio_level_id=offer.audio_level_id)
+        self._sink: LegSink | None = None
+        self._rx: pylibsrtp.Session | None = None
+        self._tx: pylibsrtp.Session | None = None
+        self._heard_media = False
+        self._media_at = 0.0
+        self._quiet_limit = settings.media_timeout
+        self._in_flight: deque[tuple[float, float]] = deque()  # (when it is heard, seconds); a second of it at most
+        self._rtcp_due = self._report_due = 0.0
+        self._opened = asyncio.Event()
+        self._over = False  # nothing more is told to the sink
+        self._bringing_up: asyncio.Task[None] | None = None
+        self._pump: asyncio.Future[None] | None = None
+        self._closing: asyncio.Future[None] | None = None
+        for candidate in offer.candidates:
+            self._ice.add(_for_aioice(candidate))
+
+    @property
+    def rate(self) -> int:
+        """Hz of the frames `send` takes: the codec's own, so that only G.711 and G.722 need a resampler."""
+        return self._sender.rate
+
+    @property
+    def can(self) -> frozenset[Ability]:
+        """A packet every tick; captions when there is a data channel."""
+        return frozenset({Ability.CONTINUOUS, Ability.TELL} if self._channel is not None else {Ability.CONTINUOUS})
+
+    @property
+    def ice_ufrag(self) -> str:
+        """Our user name: what the caller's checks carry."""
+        return self._ice.local_username
+
+    def answer_to(self, offer: Offer, mux: UdpMux) -> str:
+        """The SDP answer."""
+        near = NearEnd(
+            ice_ufrag=self._ice.local_username,
+            ice_pwd=self._ice.local_password,
+            fingerprint=self._certificate.fingerprint,
+            candidates=tuple(mux.candidates()),
+            ssrc=self._sender.ssrc,
+            cname=self._sender.cname,
+            session_id=random.getrandbits(62),
+        )
+        return write_answer(offer, self._far, near, self.codecs)
+
+    # --- Leg ---
+
+    def start(self, sink: LegSink) -> None:
+        """Deliver to `sink`, and begin to connect."""
+        self._sink = sink
+        self._bringing_up = asyncio.ensure_future(self._bring_up(sink))
+        self._bringing_up.add_done_callback(self._brought_up)
+
+    async def add_candidates(self, fragment: Fragment) -> None:
+        """Trickled addresses of the caller. Raises Unprocessable when they belong to another ICE session (a restart)."""
+        if fragment.ice_ufrag not in (None, self._remote_ufrag):
+            raise Unprocessable("ICE restart is not supported: make a new call", code="ice_restart_unsupported")
+        for candidate in fragment.all:
+            self._ice.add(_for_aioice(candidate))
+
+    def send(self, frame: AudioFrame | None) -> None:
+        """One frame to the caller, encoded, protected and sent before this returns."""
+        now = self._clock()
+        self._look_after(now)
+        if self._tx is None:
+            return
+        packet = self._sender.packet(frame, now) if self._can_hear else None
+        if packet is not None:
+            remote, port = self._ice.remote, self._ice.port
+            if remote is not None and port is not None:
+                port.sendto(self._tx.protect(packet), remote)
+        in_flight = self._in_flight
+        if frame is not None:
+            in_flight.append((now + FAR_BUFFER + (self._sender.rtt or 0.0) / 2, frame.seconds))
+        if in_flight and in_flight[0][0] <= now and self._sink is not None:
+            heard = 0.0
+            while in_flight and in_flight[0][0] <= now:
+                heard += in_flight.popleft()[1]
+            self._sink.played(heard)
+
+    def clear(self) -> float:
+        """Nothing is held here, and what has left can't be called back: it counts as heard. Always 0.0."""
+        self._sender.clear()
+        on_the_way = sum(seconds for _, seconds in self._in_flight)
+        self._in_flight.clear()
+        if on_the_way and self._sink is not None:
+            self._sink.played(on_the_way)
+        return 0.0
+
+    def tell(self, event: CallEvent) -> None:
+        """News for the client on the data channel."""
+        if self._channel is not None:
+            for text in self._rtvi.tell(event):
+                self._channel.post(text)
+
+    def send_digits(self, digits: str) -> None:
+        """A browser has no keypad to hear them: not among our abilities."""
+        raise NotImplementedError("webrtc legs do not send digits")
+
+    async def transfer(self, target: str) -> None:
+        """Not among our abilities."""
+        raise NotImplementedError("webrtc legs are not transferred")
+
+    async def close(self, reason: EndReason) -> None:
+        """Say why on the data channel and BYE on the media, then let go of everything."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._hang_up(reason))
+        await asyncio.shield(self._closing)
+
+    # --- up ---
+
+    async def _bring_up(self, sink: LegSink) -> None:
+        ice, dtls = self._ice, self._dtls
+        ice.remote_username, ice.remote_password = self._remote_ufrag, self._remote_pwd
+        ice.remote_is_lite = ice.ice_controlling = self._far.ice_lite
+        try:
+            # The offer's own end of candidates is not believed: the caller's checks may still come from addresses nobody named.
+            async with asyncio.timeout(self._settings.ice_timeout):
+                await ice.gather_candidates()
+                await ice.connect()
+        except (TimeoutError, ConnectionError):
+            self._gone(EndReason.ICE_TIMEOUT)
+            return
+        self._reached(SetupStage.ICE)
+        prints = [RTCDtlsFingerprint("sha-256", value) for value in self._far.fingerprints]
+        try:
+            async with asyncio.timeout(self._settings.dtls_timeout):
+                await dtls.start(RTCDtlsParameters(prints))
+        except TimeoutError:
+            self._gone(EndReason.DTLS_FAILED)
+            return
+        pump = dtls._task
+        if dtls.state != "connected" or pump is None:
+            self._gone(EndReason.DTLS_FAILED)
+            return
+        self._pump = pump
+        pump.add_done_callback(self._pump_ended)
+        self._connected(sink)
+        if self._channel is not None:
+            await self._channel.begin(self._far.sctp_port, self._far.max_message_bytes)
+
+    def _connected(self, sink: LegSink) -> None:
+        now = self._clock()
+        self._rx, self._tx = self._dtls._rx_srtp, self._dtls._tx_srtp
+        self._media_at = now
+        self._rtcp_due = now + RTCP_EVERY * random.uniform(0.1, 0.3)
+        self._report_due = now + REPORT_EVERY
+        self._reached(SetupStage.DTLS)
+        sink.connected()
+
+    def _brought_up(self, task: asyncio.Future[None]) -> None:
+        if not task.cancelled() and isinstance(exc := task.exception(), Exception):
+            self.fail(exc)
+
+    def _reached(self, stage: SetupStage) -> None:
+        now = self._clock()
+        if self._sink is not None and not self._over:
+            self._sink.note(StageReached(stage, now - self._stage_at, now - self._offered_at))
+        self._stage_at = now
+
+    # --- from the mux ---
+
+    def _media(self, data: bytes, now: float) -> None:
+        """An SRTP or SRTCP datagram of this caller."""
+        rx, sink = self._rx, self._sink
+        if rx is None or sink is None or self._over or len(data) < 12:
+            return  # before the keys are there it can't be read, and after the end nobody wants it
+        try:
+            if 191 < data[1] < 224:
+                self._control(rx.unprotect_rtcp(data), now)
+                self._media_at = now
+                return
+            packet = rx.unprotect(data)
+        except pylibsrtp.Error as exc:
+            if "replay" in str(exc):
+                self.repeated += 1
+            else:
+                self.srtp_failed += 1
+            return
+        self._media_at = now
+        try:
+            heard = self._receiver.receive(packet, now)
+        except PacketError:
+            self.malformed += 1
+            return
+        if not self._heard_media:
+            self._heard_media = True
+            self._reached(SetupStage.FIRST_RTP_IN)
+        if heard:
+            self._deliver(heard, sink)
+
+    def _deliver(self, heard: object, sink: LegSink) -> None:
+        for value in heard:  # type: ignore[attr-defined]
+            if isinstance(value, Digit):
+                sink.digit(value.digit, value.seconds)
+            else:
+                sink.hear(value)
+
+    def _control(self, data: bytes, now: float) -> None:
+        try:
+            packets = parse_rtcp(data)
+        except PacketError:
+            self.malformed += 1
+            return
+        for packet in packets:
+            match packet:
+                case SenderReport(reports=reports):
+                    self._receiver.on_sender_report(packet, now)
+                    self._reported(reports, now)
+                case ReceiverReport(reports=reports):
+                    self._reported(reports, now)
+                case Remb(bitrate=bitrate):
+                    self._sender.on_remb(bitrate)
+                case Bye():
+                    self._quiet_limit = QUIET_AFTER_BYE
+
+    def _reported(self, reports: tuple[ReportBlock, ...], now: float) -> None:
+        for block in reports:
+            if block.ssrc == self._sender.ssrc:
+                self._sender.on_report(block, now)
+
+    def fail(self, exc: Exception) -> None:
+        """A bug surfaced while something was delivered for this call."""
+        if self._sink is not None and not self._over:
+            self._sink.fail(exc)
+        else:
+            log.error("! leg crashed outside of a call", exc_info=exc)
+
+    # --- on the call's tick ---
+
+    def _look_after(self, now: float) -> None:
+        sink = self._sink
+        if sink is None or self._over:
+            return
+        deadline = self._receiver.deadline
+        if deadline is not None and now >= deadline:
+            self._deliver(self._receiver.poll(now), sink)
+        if now >= self._rtcp_due:
+            self._rtcp_due = now + RTCP_EVERY * random.uniform(0.5, 1.5)
+            self._control_out(self._sender.report(now, self._receiver.report_block(now)))
+        if now >= self._report_due:
+            self._report_due = now + REPORT_EVERY
+        if now - max(self._media_at, self._ice.heard_at) > self._quiet_limit:
+            bye = self._quiet_limit is not self._settings.media_timeout
+            self._gone(EndReason.CALLER_GONE if bye else EndReason.MEDIA_TIMEOUT)
+
+    def _control_out(self, packet: bytes) -> None:
+        remote, port = self._ice.remote, self._ice.port
+        if self._tx is not None and remote is not None and port is not None:
+            port.sendto(self._tx.protect_rtcp(packet), remote)
+
+    # --- data channel ---
+
+    def _channel_opened(self) -> None:
+        self._opened.set()
+
+    def _message(self, text: str) -> None:
+        try:
+            message = parse(text)
+        except PacketError as exc:
+            self.malformed += 1
+            log.debug("x message: %s", exc)
+            return
+        if message is None or self._over or self._sink is None or self._channel is None:
+            return
+        for reply in self._rtvi.heard(message):
+            self._channel.post(reply)
+        self._sink.message(message)
+
+    # --- down ---
+
+    def _pump_ended(self, pump: asyncio.Future[None]) -> None:
+        if pump.cancelled():
+            return
+        exc = pump.exception()
+        if isinstance(exc, Exception):
+            self.fail(exc)
+        else:
+            # Consent expired (RFC 7675), or the caller closed its side with an alert.
+            self._gone(EndReason.MEDIA_TIMEOUT if self._ice.closed else EndReason.CALLER_GONE)
+
+    def _gone(self, reason: EndReason) -> None:
+        if self._over or self._sink is None:
+            return
+        self._over = True
+        self._sink.gone(reason)
+        # Whoever holds us may wait for it with close(); if nobody does, it is done all the same.
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._hang_up(reason))
+
+    async def _hang_up(self, reason: EndReason) -> None:
+        self._over = True
+        if self._channel is not None:
+            for text in self._rtvi.ended(reason):
+                self._channel.post(text)
+            if reason in _MUST_BE_READ and self._bringing_up is not None and not self._channel.is_open:
+                try:
+                    async with asyncio.timeout(LAST_WORDS):
+                        await self._opened.wait()
+                except TimeoutError:
+                    pass
+        if self._bringing_up is not None:
+            self._bringing_up.cancel()
+            await asyncio.wait([self._bringing_up])
+        if self._channel is not None:
+            if self._channel.is_open:
+                await self._channel.flush()
+            await self._channel.stop()
+        self._control_out(self._sender.goodbye())
+        self._rx = self._tx = None
+        await self._dtls.stop()
+        if self._pump is not None:
+            await asyncio.wait([self._pump])
+        await self._ice.close()
+        self._in_flight.clear()
+        self._sink = None
+
+
+async def answer(offer: Offer, mux: UdpMux, settings: WebRtcSettings, offered_at: float) -> tuple[WebRtcLeg, str]:
+    """A leg for `offer`, and the SDP answer with all our candidates. It connects once it is started; close it if it never is.
+
+    Raises NotAcceptable without a common codec. `offered_at`: loop time when the offer came in.
+    """
+    leg = WebRtcLeg(offer, far_end(offer), mux, settings, offered_at)
+    return leg, leg.answer_to(offer, mux)
+
+
+def _for_aioice(candidate: RemoteCandidate) -> Candidate:
+    return Candidate(
+        foundation=candidate.foundation,
+        component=1,
+        transport="udp",
+        priority=candidate.priority,
+        host=candidate.ip,
+        port=candidate.port,
+        type="host" if candidate.type == "prflx" else candidate.type,
+    )
