@@ -8,7 +8,7 @@ export type CallState =
   /** The caller fell silent; the answer has not begun. */
   | 'thinking'
   | 'speaking'
-  /** The network is lost; the call waits up to 15 s for it. */
+  /** The network is lost; the call goes on if it comes back in time. */
   | 'reconnecting'
   | 'ended';
 
@@ -19,8 +19,6 @@ export type CallErrorCode =
   | 'insecure'
   | 'no-microphone'
   | 'busy-microphone'
-  /** No WebRTC in this browser. */
-  | 'unsupported'
   /** Missing or wrong `token` (HTTP 401, 403). */
   | 'key'
   /** Full or draining (HTTP 503, 429), also after the retries. See `retryAfter`. */
@@ -88,10 +86,10 @@ export interface Stats {
   lossIn: number;
   /** Share of our packets lost on the way there, by the gateway's last report. */
   lossOut: number;
+  /** Of the gateway's packets. */
   jitter: number;
+  /** How long a packet now waits here before it is played. */
   playback: number;
-  kbpsIn: number;
-  kbpsOut: number;
   codec?: string;
 }
 
@@ -100,6 +98,9 @@ export interface StateDetail {
   retryIn?: number;
   /** Why: of the attempt that failed, or of the end. Missing after an ordinary hang-up by either side. */
   code?: CallErrorCode;
+  /** When the gateway ended the call: its end reason, a stable word, and the same in words for people. */
+  reason?: string;
+  message?: string;
 }
 
 export interface CallEvents {
@@ -118,8 +119,8 @@ export interface ConnectOptions {
   /** Sent as `Authorization: Bearer`. */
   token?: string;
   profile?: string;
-  /** true: the default microphone; a device id; a track of your own (never stopped by us); false: listen and type only. */
-  mic?: boolean | string | MediaStreamTrack;
+  /** true: the default microphone; a device id; false: listen and type only. */
+  mic?: boolean | string;
   /** The browser's echo cancellation, noise suppression and gain control. Default true. */
   processing?: boolean;
   /** The element that plays the answer; one is made when missing. */
@@ -145,9 +146,9 @@ export interface Call {
   on<Name extends keyof CallEvents>(name: Name, listener: CallEvents[Name]): () => void;
   mute(on?: boolean): void;
   /** Raises CallError when the microphone cannot be had; the old one then stays. */
-  setMic(mic: boolean | string | MediaStreamTrack): Promise<void>;
-  /** At most 10,000 characters (RangeError). */
-  sendText(text: string): void;
+  setMic(mic: boolean | string): Promise<void>;
+  /** At most 10,000 characters (RangeError). False when it cannot be sent: nothing to say, or not connected yet. */
+  sendText(text: string): boolean;
   play(): Promise<void>;
   /** Resolves when the gateway knows. */
   hangup(): Promise<void>;
@@ -159,5 +160,5 @@ export function connect(options?: ConnectOptions): Promise<Call>;
 /** What the gateway at `url` offers. Raises CallError. */
 export function profiles(
   url: string,
-  options?: { token?: string; signal?: AbortSignal },
+  options?: { token?: string },
 ): Promise<{ profiles: { name: string; title: string }[]; emulator: boolean; model: string }>;
