@@ -1,6 +1,7 @@
 """Write the lock files: what the package and its test extra need, at the versions installed in this environment.
 
-`python .ci/lock.py` after `pip install -e .[test]` in a fresh environment (`make lock` does both). Names, versions and environment markers only.
+`python .ci/lock.py` after `pip install -e .[test]` in a fresh environment (`make lock` does both). Names, versions and
+environment markers only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The log: one JSON object a line, safe to ship.
 
 `{"ts", "level", "logger", "message", "call_id"?, "fields"?, "repeated"?, "error"?, "traceback"?}`. Rooms log with the
-standard `logging` and pass `extra={"call_id": …, "fields": {…}}`. What this room guarantees for every line, whoever wrote it:
+standard `logging` and pass `extra={"call_id": …, "seconds": 1.5}`: whatever stands there beside the call is a field. What this
+room guarantees for every line, whoever wrote it:
 
 * no SDP, ICE or DTLS credentials, API keys or bearer tokens: recognised and replaced; configured secrets are replaced literally;
 * no transcripts: `CallLog` never reads them, and libraries that would print frames are held at WARNING (`QUIET`);
@@ -62,6 +63,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 
 
+_NOT_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "call_id", "fields", "repeated"}
+"""What a record carries of its own, and what of `extra` has a place of its own in the line."""
+
+
 class Redactor:
     """Takes secrets out of text. `secrets` are replaced literally; those under 6 characters are ignored, they would hit words."""
 
@@ -96,8 +101,9 @@ class JsonLines(logging.Formatter):
         call_id = getattr(record, "call_id", None)
         if call_id:
             line["call_id"] = self._clean(str(call_id), 100)
-        fields = getattr(record, "fields", None)
-        if isinstance(fields, Mapping) and fields:
+        fields = {name: value for name, value in vars(record).items() if name not in _NOT_FIELDS}
+        fields |= getattr(record, "fields", {})
+        if fields:
             line["fields"] = self._value(fields)
         repeated = getattr(record, "repeated", 0)
         if repeated:

@@ -76,6 +76,13 @@ def test_a_line_says_when_who_and_what(lines: io.StringIO) -> None:
     }
 
 
+def test_extra_values_are_fields(lines: io.StringIO) -> None:
+    logging.getLogger("gateway.x").info("ready", extra={"port": 8080, "fields": {"more": 1}, "call_id": "w1-1"})
+    (line,) = read(lines)
+    assert line["fields"] == {"port": 8080, "more": 1}
+    assert line["call_id"] == "w1-1"
+
+
 def test_no_canary_gets_through_any_surface(lines: io.StringIO) -> None:
     log = logging.getLogger("gateway.test")
     texts = [

@@ -1,0 +1,66 @@
+"""The whole load test, against a far end that shares no code with it."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from gateway.loadtest.command import add_arguments, main, table
+from gateway.loadtest.run import LoadPlan, run
+from tests.loadtest.far_end import FarEnd, far_end
+
+
+def load(**plan: Any) -> tuple[dict[str, Any], FarEnd, list[str]]:
+    async def body() -> tuple[dict[str, Any], FarEnd, list[str]]:
+        async with far_end() as end:
+            seen: list[str] = []
+            report = await run(LoadPlan(**{"url": end.url} | plan), lambda word, _: seen.append(word))
+            left = [t for t in asyncio.all_tasks() if (t.get_name() or "").startswith("loadtest")]
+            assert not left
+            return report, end, seen
+
+    return asyncio.run(body())
+
+
+def test_callers_speak_hear_and_hang_up() -> None:
+    report, end, seen = load(calls=3, ramp=0.2, seconds=1.5, settle=0.2, key="sesame")
+    assert seen == ["connected", "window", "end"]
+    assert report["connected"] == 3
+    assert report["errors"] == {}
+    assert end.ended == 3
+    assert set(end.keys) == {"Bearer sesame"}
+    # What they said was heard, as speech.
+    assert min(end.heard) > 1.0
+    assert min(end.loudest) > 3000
+    # What the far end said was measured: 50 packets a second, authentic, first audio soon.
+    assert report["packets"]["rate_least"] > 45
+    assert report["packets"]["loss"] == 0.0
+    assert report["packets"]["forged"] == 0
+    assert report["packets"]["proved"] >= 3
+    assert report["packets"]["reports"] > 0
+    assert 0.01 < report["gap"]["p50"] < 0.03
+    setup = report["setup"]
+    assert 0 < setup["answered"]["p50"] < setup["connected"]["p50"] < setup["first_audio"]["max"] < 5
+    assert "3 of 3 callers connected" in table(report)
+
+
+def test_a_far_end_that_is_not_there_is_an_error_in_the_report() -> None:
+    report, _, _ = load(url="http://127.0.0.1:9/whip", calls=2, ramp=0.0, seconds=0.0, settle=0.0)
+    assert report["connected"] == 0
+    assert sum(report["errors"].values()) == 2
+    assert "ClientConnectorError" in next(iter(report["errors"]))
+    assert "0 of 2 callers" in table(report)
+
+
+def test_the_command_reports_failure_by_its_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    arguments = ["--url", "http://127.0.0.1:9/whip", "--calls", "1", "--ramp", "0", "--seconds", "0", "--settle", "0", "--json"]
+    assert main(parser.parse_args(arguments), {}) == 1
+    out, err = capsys.readouterr()
+    assert json.loads(out)["connected"] == 0
+    assert [json.loads(line)["event"] for line in err.splitlines()] == ["connected", "window", "end"]
