@@ -1,0 +1,182 @@
+"""Every setting, once: flags, environment, TOML and the README's table all derive from this list."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gateway.config import values
+
+# Hundreds of calls fit one core only on paper; what one core really carried is in the README. 50 leaves room for bursts.
+MAX_CALLS = 50
+# Kubernetes' and systemd's own patience before SIGKILL are 30 s and 90 s; the last seconds are for closing.
+DRAIN_TIMEOUT = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One value an operator may set."""
+
+    path: str
+    """In the TOML file and, split at the dot, in `Config`."""
+    env: tuple[str, ...]
+    """Variables, the first that is set wins."""
+    parse: Callable[[str], object]
+    default: str
+    """As an operator would write it."""
+    meaning: str
+    flag: str | None = None
+    toml: type = str
+    """The TOML type that is taken: str, int, float (whole numbers too), bool, or list of strings."""
+    secret: bool = False
+    """Masked when shown, also readable from a file (`…_FILE`, in TOML `…_file`), and never a flag: argv is public."""
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting(
+        "http.host",
+        ("GATEWAY_HOST",),
+        values.host,
+        "127.0.0.1",
+        "Address of page, signaling and API. Others than loopback want an API key and a Gemini key.",
+        "--host",
+    ),
+    Setting("http.port", ("GATEWAY_PORT",), values.port, "8080", "Its TCP port.", "--port", int),
+    Setting(
+        "http.cors_origins",
+        ("GATEWAY_CORS_ORIGINS",),
+        values.origins,
+        "",
+        "Origins of other sites' pages that may call, exactly as browsers send them, comma between.",
+        "--cors-origins",
+        list,
+    ),
+    Setting(
+        "http.insecure",
+        ("GATEWAY_INSECURE_NO_AUTH",),
+        values.flag,
+        "false",
+        "Listen beyond loopback without API keys: whoever reaches the port talks at your expense.",
+        "--insecure-no-auth",
+        bool,
+    ),
+    Setting(
+        "http.api_keys",
+        ("GATEWAY_API_KEYS",),
+        values.text,
+        "",
+        "API keys, `name:secret` or bare secrets, comma between. With keys, `/whip` and `/v1` want `Authorization: Bearer`.",
+        secret=True,
+    ),
+    Setting(
+        "admin.host", ("GATEWAY_ADMIN_HOST",), values.host, "127.0.0.1", "Address of metrics, status and drain.", "--admin-host"
+    ),
+    Setting("admin.port", ("GATEWAY_ADMIN_PORT",), values.port, "9090", "Its TCP port.", "--admin-port", int),
+    Setting(
+        "udp.host",
+        ("GATEWAY_UDP_HOST",),
+        values.address,
+        "0.0.0.0",
+        "Address of the media socket; `::` for IPv6 and IPv4.",
+        "--udp-host",
+    ),
+    Setting("udp.port", ("GATEWAY_UDP_PORT",), values.port, "7882", "Its UDP port, the only one for media.", "--udp-port", int),
+    Setting(
+        "udp.advertise",
+        ("GATEWAY_UDP_ADVERTISE",),
+        values.advertised,
+        "",
+        "Addresses callers are told, `ip` or `ip:port`, comma "
+        "between; empty: those of every interface. Behind NAT: the public one.",
+        "--udp-advertise",
+        list,
+    ),
+    Setting(
+        "calls.max_calls",
+        ("GATEWAY_MAX_CALLS",),
+        values.whole(1, 10_000),
+        str(MAX_CALLS),
+        "Refuse further calls above this.",
+        "--max-calls",
+        int,
+    ),
+    Setting(
+        "calls.drain_timeout",
+        ("GATEWAY_DRAIN_TIMEOUT",),
+        values.seconds(0, 86_400),
+        f"{DRAIN_TIMEOUT:g}",
+        "Seconds that running calls get after SIGTERM.",
+        "--drain-timeout",
+        float,
+    ),
+    Setting(
+        "model.api_key",
+        ("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+        values.secret,
+        "",
+        "Key of the Gemini API. Without one the gateway answers with its emulator, on loopback only.",
+        secret=True,
+    ),
+    Setting(
+        "model.emulator",
+        ("GATEWAY_EMULATOR",),
+        values.flag,
+        "false",
+        "Answer with the built-in emulator, key or not.",
+        "--emulator",
+        bool,
+    ),
+    Setting(
+        "model.model",
+        ("GATEWAY_GEMINI_MODEL",),
+        values.model,
+        "gemini-3.8-live",
+        "Model of profiles that name none.",
+        "--gemini-model",
+    ),
+    Setting(
+        "model.base_url",
+        ("GATEWAY_GEMINI_BASE_URL",),
+        values.https_url,
+        "https://generativelanguage.googleapis.com/",
+        "Where the service is.",
+        "--gemini-base-url",
+    ),
+    Setting(
+        "model.ca_file",
+        ("GATEWAY_GEMINI_CA_FILE",),
+        values.path,
+        "",
+        "PEM file trusted for the service instead of the system's authorities.",
+        "--gemini-ca-file",
+    ),
+    Setting(
+        "model.api_version",
+        ("GATEWAY_GEMINI_API_VERSION",),
+        values.api_version,
+        "v1beta",
+        "API version of the service.",
+        "--gemini-api-version",
+    ),
+    Setting(
+        "model.fast_frames",
+        ("GATEWAY_GEMINI_FAST_FRAMES",),
+        values.flag,
+        "true",
+        "Write and read audio messages by hand; false: through the SDK, slower.",
+        "--gemini-fast-frames",
+        bool,
+    ),
+    Setting("log.level", ("GATEWAY_LOG_LEVEL",), values.level, "info", "debug, info, warning or error.", "--log-level"),
+    Setting(
+        "libopus",
+        ("GATEWAY_LIBOPUS",),
+        values.path,
+        "",
+        "libopus to load; empty: the system's, else the one PyAV brings.",
+        "--libopus",
+    ),
+    Setting(
+        "worker", ("GATEWAY_WORKER",), values.name, "w0", "Name of this process: the first part of its call ids.", "--worker"
+    ),
+)

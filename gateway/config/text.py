@@ -1,0 +1,71 @@
+"""The configuration for people: what is in force, and what there is to set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+from gateway.config.load import CONFIG_ENV
+from gateway.config.settings import SETTINGS, Setting
+from gateway.config.tables import PROFILE_FIELDS
+from gateway.config.tree import Config
+
+MASK = "***"
+
+
+def describe(config: Config) -> str:
+    """The configuration as a TOML file, secrets masked, each setting with where it came from."""
+    lines: list[str] = []
+    section = ""
+    for setting in sorted(SETTINGS, key=lambda setting: "." in setting.path):
+        head, _, key = setting.path.rpartition(".")
+        if head != section:
+            section = head
+            lines += ["", f"[{head}]"]
+        lines.append(f"{key} = {_toml(setting, _value(config, setting))}  # {config.origins.get(setting.path, 'default')}")
+    for profile in config.profiles.values():
+        lines += ["", f"[profiles.{profile.name}]"]
+        options = {name: getattr(profile, name) for name in PROFILE_FIELDS}
+        lines += [
+            f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in options.items() if value not in ("", None)
+        ]
+    for key_ in config.http.api_keys:
+        lines += ["", f"[keys.{key_.name}]", f'secret = "{MASK}"']
+        if key_.profiles is not None:
+            lines.append(f"profiles = {json.dumps(sorted(key_.profiles))}")
+    for server in config.ice_servers:
+        lines += ["", "[[ice_servers]]", f"urls = {json.dumps(server.urls)}"]
+        if server.credential:
+            lines += [f"username = {json.dumps(server.username)}", f'credential = "{MASK}"']
+    return "\n".join(lines).strip() + "\n"
+
+
+def markdown() -> str:
+    """The README's table of settings."""
+    return "\n".join(_rows()) + "\n"
+
+
+def _rows() -> Iterator[str]:
+    yield "| variable | flag | in the file | default | meaning |"
+    yield "|---|---|---|---|---|"
+    yield f"| `{CONFIG_ENV}` | `--config` | | | TOML file with any of these, and `profiles`, `keys`, `ice_servers`. |"
+    for setting in SETTINGS:
+        names = [f"`{name}`" for name in setting.env] + ([f"`{name}_FILE`" for name in setting.env] if setting.secret else [])
+        flag = f"`{setting.flag}`" if setting.flag else ""
+        default = f"`{setting.default}`" if setting.default else ""
+        yield f"| {' '.join(names)} | {flag} | `{setting.path}` | {default} | {setting.meaning} |"
+
+
+def _value(config: Config, setting: Setting) -> object:
+    value: object = config
+    for name in setting.path.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _toml(setting: Setting, value: object) -> str:
+    if setting.secret:
+        return f'"{MASK}"' if value else '""'
+    if isinstance(value, frozenset | tuple):
+        return json.dumps(sorted(value) if isinstance(value, frozenset) else list(value))
+    return json.dumps("" if value is None else value, ensure_ascii=False)

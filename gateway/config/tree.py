@@ -1,0 +1,88 @@
+"""The configuration as one frozen value. Defaults and their reasons stand in `settings.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.access import ApiKey
+from gateway.profile import Profile
+from gateway.wire.whip import IceServer
+
+
+@dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """The public listener: page, signaling and API."""
+
+    host: str
+    port: int
+    cors_origins: frozenset[str]
+    insecure: bool
+    """Without API keys although others than this machine can connect."""
+    api_keys: tuple[ApiKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AdminConfig:
+    """The operators' listener: metrics, status, drain."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class UdpConfig:
+    """The media socket."""
+
+    host: str
+    port: int
+    advertise: tuple[str, ...]
+    """Addresses the callers are told, `ip` or `ip:port`; empty: those of every interface."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """The Gemini Live service, or the emulator in its place."""
+
+    model: str
+    base_url: str
+    ca_file: str | None
+    api_version: str
+    fast_frames: bool
+    emulator: bool
+    """Answer with the built-in emulator; `api_key` and `base_url` are then not used."""
+    api_key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class CallsConfig:
+    """Admission and drain."""
+
+    max_calls: int
+    drain_timeout: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """JSON lines on stderr."""
+
+    level: str
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything an operator decides."""
+
+    worker: str
+    libopus: str | None
+    http: HttpConfig
+    admin: AdminConfig
+    udp: UdpConfig
+    model: ModelConfig
+    calls: CallsConfig
+    log: LogConfig
+    ice_servers: tuple[IceServer, ...]
+    profiles: Mapping[str, Profile]
+    """By name; always holds `default`."""
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    """Where each setting came from, by its TOML path: `default`, an environment variable, a flag or the file's name."""
