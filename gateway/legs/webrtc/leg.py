@@ -17,6 +17,7 @@ import random
 import secrets
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pylibsrtp
@@ -30,11 +31,13 @@ from gateway.legs.webrtc.answer import FarEnd, NearEnd, choose, far_end, write_a
 from gateway.legs.webrtc.channel import Channel
 from gateway.legs.webrtc.ice import MuxConnection
 from gateway.legs.webrtc.receiver import Receiver
+from gateway.legs.webrtc.report import MediaReports, Tally
 from gateway.legs.webrtc.sender import Sender
 from gateway.legs.webrtc.udp_mux import UdpMux
 from gateway.media.audio import AudioFrame
-from gateway.media.codec import SPEECH
+from gateway.media.codec import SPEECH, CodecName
 from gateway.media.dtmf import Digit
+from gateway.media.voice import OpusSettings
 from gateway.wire.rtp import NTP_EPOCH, Bye, ReceiverReport, Remb, ReportBlock, SenderReport, parse_rtcp
 from gateway.wire.rtvi import RtviSession, parse
 from gateway.wire.sdp import Offer
@@ -74,6 +77,8 @@ class WebRtcSettings:
     """From the path to keys. DTLS repeats after 1, 2, 4 s."""
     media_timeout: float = 15.0
     """Without any packet: the caller is gone."""
+    opus: OpusSettings | None = None
+    """How we encode Opus; None: the measured default."""
 
 
 class WebRtcLeg:
@@ -84,12 +89,7 @@ class WebRtcLeg:
     def __init__(self, offer: Offer, far: FarEnd, mux: UdpMux, settings: WebRtcSettings, offered_at: float) -> None:
         self.etag = secrets.token_urlsafe(12)
         self.codecs = choose(offer.codecs)
-        self.malformed = 0
-        """RTP, RTCP and messages that made no sense."""
-        self.srtp_failed = 0
-        """Packets that failed authentication."""
-        self.repeated = 0
-        """Packets that came twice, caught by SRTP's replay window."""
+        self.tally = Tally()
         self._settings = settings
         self._far = far
         self._offered_at = self._stage_at = offered_at
@@ -109,7 +109,10 @@ class WebRtcLeg:
         speech = next(codec for codec in self.codecs if codec.name in SPEECH)
         cname = base64.b64encode(secrets.token_bytes(12)).decode()
         offset = time.time() + NTP_EPOCH - self._clock()
-        self._sender = Sender(speech, ssrc=random.getrandbits(32) or 1, cname=cname, ntp_offset=offset)
+        noise = next((codec.payload_type for codec in self.codecs if codec.name is CodecName.CN), None)
+        self._sender = Sender(
+            speech, ssrc=random.getrandbits(32) or 1, cname=cname, ntp_offset=offset, opus=settings.opus, comfort_noise=noise
+        )
         self._receiver = Receiver(self.codecs, audio_level_id=offer.audio_level_id)
         self._sink: LegSink | None = None
         self._rx: pylibsrtp.Session | None = None
@@ -119,6 +122,7 @@ class WebRtcLeg:
         self._quiet_limit = settings.media_timeout
         self._in_flight: deque[tuple[float, float]] = deque()  # (when it is heard, seconds); a second of it at most
         self._rtcp_due = self._report_due = 0.0
+        self._reports = MediaReports(offered_at)
         self._opened = asyncio.Event()
         self._over = False  # nothing more is told to the sink
         self._bringing_up: asyncio.Task[None] | None = None
@@ -257,6 +261,7 @@ class WebRtcLeg:
         self._media_at = now
         self._rtcp_due = now + RTCP_EVERY * random.uniform(0.1, 0.3)
         self._report_due = now + REPORT_EVERY
+        self._reports = MediaReports(now)
         self._reached(SetupStage.DTLS)
         sink.connected()
 
@@ -285,24 +290,20 @@ class WebRtcLeg:
             packet = rx.unprotect(data)
         except pylibsrtp.Error as exc:
             if "replay" in str(exc):
-                self.repeated += 1
+                self.tally.repeated += 1
             else:
-                self.srtp_failed += 1
+                self.tally.srtp_failed += 1
             return
         self._media_at = now
-        try:
-            heard = self._receiver.receive(packet, now)
-        except PacketError:
-            self.malformed += 1
-            return
-        if not self._heard_media:
+        heard = self._receiver.receive(packet, now)
+        if heard and not self._heard_media:
             self._heard_media = True
             self._reached(SetupStage.FIRST_RTP_IN)
         if heard:
             self._deliver(heard, sink)
 
-    def _deliver(self, heard: object, sink: LegSink) -> None:
-        for value in heard:  # type: ignore[attr-defined]
+    def _deliver(self, heard: Sequence[AudioFrame | Digit], sink: LegSink) -> None:
+        for value in heard:
             if isinstance(value, Digit):
                 sink.digit(value.digit, value.seconds)
             else:
@@ -312,7 +313,7 @@ class WebRtcLeg:
         try:
             packets = parse_rtcp(data)
         except PacketError:
-            self.malformed += 1
+            self.tally.malformed += 1
             return
         for packet in packets:
             match packet:
@@ -352,6 +353,7 @@ class WebRtcLeg:
             self._control_out(self._sender.report(now, self._receiver.report_block(now)))
         if now >= self._report_due:
             self._report_due = now + REPORT_EVERY
+            sink.note(self._reports.make(self._receiver, self._sender, self.tally, now))
         if now - max(self._media_at, self._ice.heard_at) > self._quiet_limit:
             bye = self._quiet_limit is not self._settings.media_timeout
             self._gone(EndReason.CALLER_GONE if bye else EndReason.MEDIA_TIMEOUT)
@@ -370,7 +372,7 @@ class WebRtcLeg:
         try:
             message = parse(text)
         except PacketError as exc:
-            self.malformed += 1
+            self.tally.malformed += 1
             log.debug("x message: %s", exc)
             return
         if message is None or self._over or self._sink is None or self._channel is None:

@@ -360,8 +360,10 @@ def parse_advertised(text: str, port: int) -> LocalCandidate:
     """`ip`, `ip:port` or `[ip]:port`; `port` where it says none. Raises ValueError."""
     host, number = text, str(port)
     if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        number = rest.removeprefix(":") or number
+        host, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError(f"{text!r} is no [address]:port")
+        number = rest[1:] or number
     elif text.count(":") == 1:
         host, _, number = text.partition(":")
     if not number.isascii() or not number.isdigit() or int(number) > 65_535:
