@@ -6,6 +6,7 @@ as they are. Ours beside the standard: `bot-interrupted`; `metrics.turn`; `serve
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -131,7 +132,11 @@ def envelope(number: int, kind: str, data: object | None = None) -> str:
     body: dict[str, object] = {"id": f"g{number}", "label": LABEL, "type": kind}
     if data is not None:
         body["data"] = data
-    return orjson.dumps(body).decode()
+    try:
+        return orjson.dumps(body).decode()
+    except orjson.JSONEncodeError:
+        # Half of a surrogate pair, where the model's words were cut within a character; the client puts it together again.
+        return json.dumps(body)
 
 
 @dataclass(slots=True)
