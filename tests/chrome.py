@@ -1,0 +1,127 @@
+"""Chrome's own WebRTC engine (the `wrtc` wheel) as the far end: an implementation that shares nothing with ours.
+
+A `ChromePeer` speaks the samples it is given, in real time, and records what it hears, whatever the signaling is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import numpy as np
+import webrtc
+from numpy.typing import NDArray
+
+webrtc.allow_loopback()
+
+RATE = 48_000
+BLOCK = RATE // 100
+"""The engine takes and gives 10 ms blocks."""
+
+Samples = NDArray[np.int16]
+
+
+class ChromePeer:
+    """One peer connection with one audio transceiver and, if wanted, a data channel.
+
+    `speech`: int16 mono 48 kHz, spoken once from the moment the connection stands, then silence. `codec`: the only one offered
+    (None: the engine's own list). `heard`: int16 mono 48 kHz.
+    """
+
+    def __init__(self, speech: Samples, codec: str | None = None, *, channel: str | None = "rtvi") -> None:
+        self.connection = webrtc.RTCPeerConnection()
+        self._speech = speech
+        self._generator = webrtc.MediaStreamTrackGenerator("audio")
+        self._blocks: list[Samples] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self.connected = asyncio.Event()
+        self.speaking_since = 0.0
+        self.messages: list[str] = []
+        self.opened = asyncio.Event()
+        transceiver = self.connection.add_transceiver(self._generator, webrtc.RTCRtpTransceiverInit(direction="sendrecv"))
+        if codec is not None:
+            codecs = webrtc.RTCRtpSender.get_capabilities("audio").codecs
+            transceiver.set_codec_preferences([c for c in codecs if c.mime_type.lower() == f"audio/{codec.lower()}"])
+        self._transceiver = transceiver
+        self.connection.on("connectionstatechange", self._on_state)
+        self.connection.on("track", self._on_track)
+        self.channel = self.connection.create_data_channel(channel) if channel else None
+        if self.channel is not None:
+            self.channel.on("message", lambda event: self.messages.append(event.data))
+            self.channel.on("open", lambda _: self.opened.set())
+
+    async def offer(self) -> str:
+        """The offer with its candidates on 127.0.0.1: tests use no other address of the machine."""
+        await self.connection.set_local_description(await self.connection.create_offer())
+        async with asyncio.timeout(5):
+            while self.connection.ice_gathering_state != "complete":
+                await asyncio.sleep(0.01)
+        lines = str(self.connection.local_description.sdp).splitlines()
+        here = [line for line in lines if not line.startswith("a=candidate") or (" udp " in line and " 127.0.0.1 " in line)]
+        return "\r\n".join(here) + "\r\n"
+
+    async def accept(self, answer: str) -> None:
+        """Take the answer and wait until the connection stands."""
+        await self.connection.set_remote_description(webrtc.RTCSessionDescriptionInit(type="answer", sdp=answer))
+        async with asyncio.timeout(10):
+            await self.connected.wait()
+
+    @property
+    def heard(self) -> Samples:
+        """All that has come so far."""
+        return np.concatenate(self._blocks) if self._blocks else np.zeros(0, np.int16)
+
+    async def close(self) -> None:
+        """Hang up and wait for its tasks."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        self._generator.stop()
+        self.connection.close()
+
+    def _on_state(self, _: object) -> None:
+        if self.connection.connection_state == "connected" and not self.connected.is_set():
+            self.connected.set()
+            self._tasks.append(asyncio.ensure_future(self._speak()))
+
+    def _on_track(self, event: webrtc.RTCTrackEvent) -> None:
+        self._tasks.append(asyncio.ensure_future(self._listen(event.track)))
+
+    async def _speak(self) -> None:
+        loop = asyncio.get_running_loop()
+        writer = self._generator.writable.get_writer()
+        start = self.speaking_since = loop.time()
+        block = 0
+        while True:
+            # On a grid, a few blocks ahead: the engine's own 10 ms clock must never run dry on a busy machine.
+            while block * 0.01 < loop.time() - start + 0.05:
+                samples = np.zeros(BLOCK, np.int16)
+                piece = self._speech[block * BLOCK : (block + 1) * BLOCK]
+                samples[: len(piece)] = piece
+                data = webrtc.AudioDataInit(
+                    format="s16",
+                    sample_rate=RATE,
+                    number_of_frames=BLOCK,
+                    number_of_channels=1,
+                    timestamp=block * 10_000,
+                    data=samples.tobytes(),
+                )
+                await writer.write(webrtc.AudioData(data))
+                block += 1
+            await asyncio.sleep(0.01)
+
+    async def _listen(self, track: webrtc.MediaStreamTrack) -> None:
+        init = webrtc.MediaStreamTrackProcessorInit(track=track, max_buffer_size=1000)
+        reader = webrtc.MediaStreamTrackProcessor(init).readable.get_reader()
+        while True:
+            result = await reader.read()
+            if result.done:
+                return
+            with result.value as data:
+                raw = bytearray(data.allocation_size(webrtc.AudioDataCopyToOptions(plane_index=0)))
+                data.copy_to(raw, webrtc.AudioDataCopyToOptions(plane_index=0))
+                samples = np.frombuffer(bytes(raw), np.int16).reshape(-1, data.number_of_channels)[:, 0]
+                step = RATE // int(data.sample_rate)
+                self._blocks.append(np.repeat(samples, step) if step > 1 else samples)
