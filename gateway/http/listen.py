@@ -1,0 +1,55 @@
+"""Opening a port for an application."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from gateway.errors import ConfigError
+
+KEEPALIVE = 30.0
+"""Seconds an idle connection is kept."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds that requests still being answered get when a listener closes."""
+
+
+@dataclass(slots=True)
+class Listener:
+    """An open port."""
+
+    host: str
+    port: int
+    _runner: web.AppRunner
+
+    @property
+    def url(self) -> str:
+        """Where people find it."""
+        name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, f"[{self.host}]" if ":" in self.host else self.host)
+        return f"http://{name}:{self.port}"
+
+    async def close(self) -> None:
+        """Stop listening and let go of every connection. Idempotent."""
+        await self._runner.cleanup()
+
+
+async def listen(app: web.Application, host: str, port: int) -> Listener:
+    """Serve `app` at `host:port`, 0 for any free port. Raises ConfigError when the address can't be had."""
+    # No access log: paths carry call ids, and the metrics count every request.
+    runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=CLOSE_TIMEOUT)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        await site.start()
+    except (OSError, OverflowError) as error:
+        await runner.cleanup()
+        number = error.errno if isinstance(error, OSError) and not isinstance(error, socket.gaierror) else None
+        # asyncio wraps the system's words in its own.
+        why = os.strerror(number) if number is not None and number in errno.errorcode else str(error)
+        raise ConfigError([f"can't listen on {host}, port {port}: {why}"]) from None
+    bound = runner.addresses[0][1] if runner.addresses else port
+    return Listener(host, int(bound), runner)
