@@ -168,6 +168,11 @@ class Call:
         """Where the call is in its life."""
         return self._lifecycle.state
 
+    @property
+    def over(self) -> bool:
+        """Ending or ended."""
+        return self._lifecycle.over
+
     def view(self) -> CallView:
         """A snapshot for the API."""
         return CallView(

@@ -59,7 +59,8 @@ class Registry:
         self._admitted: dict[str, Admission] = {}
         self._calls: dict[str, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._empty = asyncio.Event()
+        self._cut = 0  # calls ended by us in a drain
+        self._empty = asyncio.Event()  # nobody to wait for
         self._empty.set()
 
     def __len__(self) -> int:
@@ -122,14 +123,16 @@ class Registry:
             async with asyncio.timeout(deadline):
                 await self._empty.wait()
         except TimeoutError:
-            pass
-        else:
-            return 0
-        left = self.calls()
-        for call in left:
-            call.hang_up(EndReason.DRAINED)
-        await asyncio.gather(*self._tasks)
-        return len(left)
+            self.cut_off()
+            await asyncio.gather(*self._tasks)
+        return self._cut
+
+    def cut_off(self) -> None:
+        """End every call now."""
+        for call in self.calls():
+            if not call.over:
+                self._cut += 1
+                call.hang_up(EndReason.DRAINED)
 
     async def _live(self, call: Call) -> None:
         self._clock.add(call)

@@ -24,8 +24,9 @@ class LegSink(Protocol):
     """What a leg calls. Plain calls on the event loop; none waits, none may be called before `Leg.start`."""
 
     def connected(self) -> None:
-        """Media can flow both ways from now on (webrtc: DTLS is up). Called once, before `hear`; until then the call holds its answer
-        back, so that no word of a greeting is spoken to nobody.
+        """Media can flow both ways from now on (webrtc: DTLS is up). Called once, before `hear`.
+
+        Until then the call holds its answer back, so that no word of a greeting is spoken to nobody.
         """
 
     def hear(self, frame: AudioFrame) -> None:

@@ -1,0 +1,150 @@
+"""Composition of one worker: build everything, become ready, drain. The only place that knows every concrete class."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+from prometheus_client import CollectorRegistry
+
+from gateway.clock import Clock
+from gateway.config import Config
+from gateway.emulator import Emulator
+from gateway.errors import ConfigError
+from gateway.events import CallEvent, CallInfo
+from gateway.http.app import make_admin_app, make_app
+from gateway.http.listen import listen
+from gateway.legs.webrtc.leg import WebRtcSettings, answer
+from gateway.legs.webrtc.udp_mux import UdpMux
+from gateway.media import opus
+from gateway.model.gemini import GeminiModel, GeminiSettings
+from gateway.pulse import Pulse, chunk_for
+from gateway.registry import Registry
+from gateway.telemetry.log import CallLog
+from gateway.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+EMULATOR_KEY = "emulator"
+"""The emulator takes any key; this one says in its records who called."""
+
+
+async def serve(config: Config) -> int:
+    """Run one worker until SIGTERM, SIGINT or `/drain`, then drain. Returns the exit code.
+
+    Raises ConfigError (a port can't be bound) and LibraryMissing (libopus), both before the first call.
+    """
+    loop = asyncio.get_running_loop()
+    began = time.monotonic()
+    opus.load(config.libopus)
+    drain = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        model = await _model(config, stack)
+        mux = await _mux(config)
+        stack.push_async_callback(mux.close)
+
+        prometheus = CollectorRegistry()
+        metrics = Metrics(prometheus, [config.model.model])
+        metrics.set_capacity(config.calls.max_calls)
+        metrics.watch_udp(lambda: mux.dropped, mux.port)
+        clock = Clock(loop)
+        stack.callback(clock.stop)
+        registry = Registry(
+            worker=config.worker,
+            max_calls=config.calls.max_calls,
+            model=model,
+            model_alias=config.model.model,
+            clock=clock,
+            observe=_both(metrics.observe, CallLog().observe),
+            loop=loop,
+        )
+        pulse = Pulse(loop, on_lag=metrics.loop_lag, on_second=functools.partial(_each_second, registry, metrics))
+        stack.callback(pulse.stop)
+
+        name, emulated = config.model.model, config.model.emulator
+        settings = WebRtcSettings(worker=config.worker)
+        public = make_app(
+            registry,
+            lambda offer, offered_at: answer(offer, mux, settings, offered_at),
+            config.profiles,
+            api_keys=config.http.api_keys,
+            cors_origins=config.http.cors_origins,
+            ice_servers=config.ice_servers,
+            watch=metrics,
+            model=name,
+            emulator=emulated,
+        )
+        private = make_admin_app(registry, prometheus, drain.set, model=name, emulator=emulated)
+        admin = await listen(private, config.admin.host, config.admin.port)
+        stack.push_async_callback(admin.close)
+        page = await listen(public, config.http.host, config.http.port)
+        stack.push_async_callback(page.close)
+        if config.http.insecure:
+            log.warning("anyone who can reach this port can call: no API key is set")
+        seconds = round(time.monotonic() - began, 3)
+        where = {"url": page.url, "admin": admin.url, "udp_port": mux.port, "model": name, "emulated": emulated}
+        log.info("ready", extra=where | {"seconds": seconds})
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, drain.set)
+        await drain.wait()
+        metrics.set_draining(True)
+        log.info("draining", extra={"calls": len(registry), "timeout": config.calls.drain_timeout})
+        # A second signal means it: whoever is still talking is cut off now, not at the deadline.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, registry.cut_off)
+        ended = await registry.drain(config.calls.drain_timeout)
+        log.info("drained", extra={"calls_cut_off": ended})
+    return 0
+
+
+async def _model(config: Config, stack: AsyncExitStack) -> GeminiModel:
+    settings = GeminiSettings(
+        api_key=config.model.api_key,
+        base_url=config.model.base_url,
+        ca_file=config.model.ca_file,
+        model=config.model.model,
+        api_version=config.model.api_version,
+        fast_frames=config.model.fast_frames,
+    )
+    if config.model.emulator:
+        emulator = await stack.enter_async_context(Emulator(port=0))
+        settings = replace(settings, api_key=EMULATOR_KEY, base_url=emulator.base_url, ca_file=str(emulator.ca_file))
+        log.warning(
+            "no Gemini key: the built-in emulator answers, a parrot",
+            extra={"emulator": emulator.base_url, "ca_file": str(emulator.ca_file)},
+        )
+    model = GeminiModel(settings)
+    stack.push_async_callback(model.close)
+    await model.warm_up()
+    return model
+
+
+async def _mux(config: Config) -> UdpMux:
+    try:
+        return await UdpMux.open(config.udp.host, config.udp.port, config.udp.advertise)
+    except OSError as exc:
+        raise ConfigError([f"can't bind UDP {config.udp.host}, port {config.udp.port}: {exc.strerror}"]) from None
+
+
+def _both(
+    first: Callable[[CallInfo, CallEvent], None], second: Callable[[CallInfo, CallEvent], None]
+) -> Callable[[CallInfo, CallEvent], None]:
+    def observe(info: CallInfo, event: CallEvent) -> None:
+        first(info, event)
+        second(info, event)
+
+    return observe
+
+
+def _each_second(registry: Registry, metrics: Metrics, load: float) -> None:
+    """The uplink's chunk follows the load; what is counted slowly is counted here."""
+    metrics.set_tasks(len(asyncio.all_tasks()))
+    metrics.set_draining(registry.draining)
+    for call in registry.calls():
+        call.uplink.chunk = chunk_for(load, call.uplink.chunk)

@@ -1,0 +1,128 @@
+"""`gateway serve` in a process of its own, as a user runs it: free ports, its own emulator, its own log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import ssl
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+from numpy.typing import NDArray
+
+START_TIMEOUT = 30.0
+
+
+@dataclass
+class Gateway:
+    """A running gateway. `log` grows line by line; `emulator` is the base URL of the one it started, if it did."""
+
+    process: asyncio.subprocess.Process
+    http: aiohttp.ClientSession
+    url: str = ""
+    admin: str = ""
+    emulator: str = ""
+    ca_file: str = ""
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def pid(self) -> int:
+        """Of the serving process."""
+        return self.process.pid
+
+    def said(self, message: str) -> list[dict[str, Any]]:
+        """The log lines with that message."""
+        return [line for line in self.log if line.get("message") == message]
+
+    async def status(self) -> dict[str, Any]:
+        """`/status` of the admin port."""
+        async with self.http.get(f"{self.admin}/status") as response:
+            assert response.status == 200
+            return dict(await response.json())
+
+    async def metrics(self) -> str:
+        """`/metrics` of the admin port."""
+        async with self.http.get(f"{self.admin}/metrics") as response:
+            return await response.text()
+
+    async def calls(self) -> list[dict[str, Any]]:
+        """`GET /v1/calls`."""
+        async with self.http.get(f"{self.url}/v1/calls") as response:
+            return list((await response.json())["calls"])
+
+    async def emulated(self) -> list[dict[str, Any]]:
+        """The sessions of its emulator, oldest first."""
+        async with self.http.get(f"{self.emulator}/emu/sessions", ssl=self._ssl()) as response:
+            return list((await response.json())["sessions"])
+
+    async def recording(self, session: str, what: str) -> NDArray[np.int16]:
+        """`audio` (what the emulator heard, 16 kHz) or `answer` (what it sent, 24 kHz) of one session."""
+        async with self.http.get(f"{self.emulator}/emu/sessions/{session}/{what}.wav", ssl=self._ssl()) as response:
+            assert response.status == 200, await response.text()
+            body = await response.read()
+        return np.frombuffer(body[44:], np.int16)  # a plain 44-byte RIFF header
+
+    def _ssl(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.ca_file)
+
+    def open_files(self) -> int:
+        """File descriptors of the process."""
+        return len(os.listdir(f"/proc/{self.pid}/fd"))
+
+    def threads(self) -> int:
+        """Threads of the process."""
+        return len(os.listdir(f"/proc/{self.pid}/task"))
+
+    async def stop(self) -> int:
+        """SIGTERM; its exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def running_gateway(*args: str, **environ: str) -> AsyncIterator[Gateway]:
+    """Start `gateway serve ARGS` on free loopback ports and wait until it says it is ready."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("GATEWAY_", "GEMINI_", "GOOGLE_"))}
+    env |= {"GATEWAY_PORT": "0", "GATEWAY_ADMIN_PORT": "0", "GATEWAY_UDP_PORT": "0", "GATEWAY_UDP_ADVERTISE": "127.0.0.1"}
+    env |= {"GATEWAY_UDP_HOST": "127.0.0.1"} | environ
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "gateway", "serve", *args, env=env, stderr=asyncio.subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert process.stderr is not None
+    ready = asyncio.Event()
+    async with aiohttp.ClientSession() as http:
+        gateway = Gateway(process, http)
+        reader = asyncio.create_task(_read(process.stderr, gateway, ready))
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                await asyncio.wait((asyncio.create_task(ready.wait()), reader), return_when=asyncio.FIRST_COMPLETED)
+            assert ready.is_set(), f"the gateway ended: {gateway.log}"
+            yield gateway
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+            await reader
+
+
+async def _read(stream: asyncio.StreamReader, gateway: Gateway, ready: asyncio.Event) -> None:
+    while line := await stream.readline():
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            entry = {"message": line.decode(errors="replace").rstrip()}
+        gateway.log.append(entry)
+        if "emulator" in entry and "ca_file" in entry:
+            gateway.emulator, gateway.ca_file = entry["emulator"], entry["ca_file"]
+        if entry.get("message") == "ready":
+            gateway.url, gateway.admin = entry["url"], entry["admin"]
+            ready.set()
