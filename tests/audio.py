@@ -6,6 +6,7 @@ All PCM is mono PCM16 little-endian as bytes; floats in between are on the int16
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -217,6 +218,16 @@ def gaps(pcm: bytes, rate: int, least: float = 0.005, floor: float = 8.0) -> lis
     quiet = np.abs(floats(pcm)) <= floor
     edges = np.flatnonzero(np.diff(np.concatenate([[0], quiet.astype(np.int8), [0]])))
     return [begin / rate for begin, end in edges.reshape(-1, 2) if end - begin >= least * rate]
+
+
+def rms(pcm: bytes) -> float:
+    """Root mean square, on the int16 scale."""
+    return float(np.sqrt((floats(pcm) ** 2).mean()))
+
+
+def native_threads() -> int:
+    """Threads of this process, those of C libraries included."""
+    return len(os.listdir("/proc/self/task"))
 
 
 def joined(parts: Sequence[bytes]) -> bytes:

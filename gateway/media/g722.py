@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
+from pathlib import Path
 from typing import Literal
 
 import av
@@ -14,15 +17,28 @@ from av.audio.frame import AudioFrame as AvFrame
 from av.packet import Packet
 
 from gateway.errors import PacketError
-from gateway.media.audio import SAMPLE_BYTES
+from gateway.media.audio import PTIME, SAMPLE_BYTES
 
 RATE = 16_000
 """Hz."""
 
-SAMPLES_PER_BYTE = 2
+FRAME_SAMPLES = round(RATE * PTIME)
+
+
+@functools.cache
+def _forbid_threads() -> None:
+    """Tell FFmpeg that this machine has one processor.
+
+    PyAV's encoder passes every frame through a filter graph of its own, and a graph starts a thread per processor unless
+    there is only one; no setting of the encoder reaches it. `av_cpu_force_count` is libavutil's public word for it. Where the
+    library is not the one in PyAV's wheel it is not found here, and the threads then are there, idle.
+    """
+    for path in sorted(Path(av.__file__).parent.parent.glob("av.libs/libavutil-*.so*")):
+        ctypes.CDLL(str(path)).av_cpu_force_count(1)
 
 
 def _context(mode: Literal["r", "w"]) -> AudioCodecContext:
+    _forbid_threads()
     context = av.CodecContext.create("g722", mode)
     context.sample_rate = RATE
     context.layout = "mono"
@@ -55,10 +71,10 @@ class G722Encoder:
         self._context = _context("w")
 
     def encode(self, pcm: bytes) -> bytes:
-        """PCM16 at 16 kHz to 64 kb/s. Raises ValueError unless `pcm` holds a whole, even number of samples, at least two."""
-        if not pcm or len(pcm) % (SAMPLE_BYTES * SAMPLES_PER_BYTE):
-            raise ValueError(f"{len(pcm)} bytes are not pairs of 16-bit samples")
-        frame = AvFrame(format="s16", layout="mono", samples=len(pcm) // SAMPLE_BYTES)
+        """One 20 ms frame to 160 bytes. Raises ValueError when `pcm` is of another length."""
+        if len(pcm) != FRAME_SAMPLES * SAMPLE_BYTES:
+            raise ValueError(f"a G.722 frame is {FRAME_SAMPLES * SAMPLE_BYTES} bytes, not {len(pcm)}")
+        frame = AvFrame(format="s16", layout="mono", samples=FRAME_SAMPLES)
         frame.planes[0].update(pcm)
         frame.sample_rate = RATE
         return b"".join(map(bytes, self._context.encode(frame)))

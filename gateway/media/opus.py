@@ -249,7 +249,10 @@ class OpusDecoder:
         return self._take(self._decode(self._state, payload, size, self._pcm, samples, 1))
 
     def conceal(self, samples: int) -> bytes:
-        """`samples` invented from what was heard before: a multiple of 2.5 ms, at most 120 ms, else ValueError."""
+        """`samples` invented from what was heard before: a multiple of 2.5 ms, at most 120 ms, else ValueError.
+
+        It fades, but not to nothing: half a second on, what was a tone is noise 19 dB lower (CELT; SILK is quieter).
+        """
         self._check(samples)
         return self._take(self._decode(self._state, None, 0, self._pcm, samples, 0))
 

@@ -1,0 +1,30 @@
+"""Loudness in dBFS."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gateway.media.level import FLOOR_DBFS, first_audible, peak_dbfs, rms_dbfs
+from tests.audio import silence, tone
+
+
+def samples(*values: int) -> bytes:
+    return np.array(values, "<i2").tobytes()
+
+
+def test_full_scale_and_silence() -> None:
+    assert peak_dbfs(samples(5, -32_768, 7)) == 0.0
+    assert peak_dbfs(samples(-1, 16_384)) == pytest.approx(-6.02, abs=0.01)
+    assert peak_dbfs(samples(1)) == pytest.approx(-90.3, abs=0.1)
+    assert rms_dbfs(tone(1_000, 16_000, 1.0, 32_767)) == pytest.approx(-3.01, abs=0.01)
+    for pcm in (b"", silence(16_000, 0.02)):
+        assert peak_dbfs(pcm) == rms_dbfs(pcm) == FLOOR_DBFS
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_first_audible(sign: int) -> None:
+    assert first_audible(silence(16_000, 0.25) + samples(sign * 104), 16_000) == 0.25
+    assert first_audible(samples(sign * 103) * 100, 16_000) is None
+    assert first_audible(samples(-32_768), 16_000) == 0.0
+    assert first_audible(b"", 16_000) is None
