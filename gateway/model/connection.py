@@ -1,0 +1,192 @@
+"""The two ways to move Live messages over one socket.
+
+The socket itself is ours on both, through the SDK's public `create_connection` setting. `FastLink` builds the frames by hand
+and reads them past the SDK's models; `SdkLink` uses the SDK's session for every message. Both say the same to the rest: one
+ordered sender, one reader, and objects in the service's own spelling for `wire.gemini.Downlink`.
+
+What a message costs here, in µs of CPU on one noisy core over TLS loopback: 100 ms up FAST_UP / SDK_UP (fast / SDK), 240 ms of
+speech down FAST_DOWN / SDK_DOWN.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any, Protocol, cast
+
+from google.genai import errors, types
+from google.genai.live import AsyncSession
+from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.server import broadcast
+from websockets.frames import CloseCode
+from websockets.protocol import State
+
+from gateway.errors import PacketError
+from gateway.wire.gemini import AUDIO_END, AUDIO_MIME, audio_frame, clean, content_frame, parse, text_frame
+
+SEND_PATIENCE = 5.0
+"""Seconds a full send buffer may stay full. A pause of the network is shorter; a service that has stopped reading is not."""
+
+WRITE_LIMIT = 16 * 1024
+"""Bytes in the socket's user-space buffer (0.4 s of audio) above which the sender waits, and the uplink gives way."""
+
+SEND_BUFFER = 32 * 1024
+"""Bytes asked of the kernel for unsent audio. The default grows to megabytes: a minute of speech that arrives late."""
+
+CLOSE_TIMEOUT = 2.0
+"""Seconds for the far end to say goodbye too."""
+
+USER_TIMEOUT = 10.0
+"""Seconds after which unacknowledged data breaks the connection (RFC 5482): audio flows all the time, so silence is an outage."""
+
+
+class Link(Protocol):
+    """One open socket to the service after setup. Raises what the SDK and websockets raise; `model.gemini` classifies it."""
+
+    async def send_audio(self, pcm: bytes) -> None:
+        """PCM16 LE mono 16 kHz. Raises TimeoutError when the service has not been reading for SEND_PATIENCE."""
+
+    async def end_audio(self) -> None:
+        """The caller's audio pauses."""
+
+    async def send_text(self, text: str, *, ordered: bool) -> None:
+        """A user's turn: as clientContent when `ordered`, else as realtime input."""
+
+    async def receive(self) -> Mapping[str, Any]:
+        """The next message. Raises PacketError when it can't be read (the socket stays usable)."""
+
+
+_newest: ContextVar[LiveConnection] = ContextVar("gateway_newest_connection")
+
+
+class LiveConnection(ClientConnection):
+    """A websockets connection that can be written to without waiting, and that lets go of a far end which doesn't read.
+
+    Named in the SDK's `create_connection` setting; the task that connects finds its own with `take()`.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._congested = False
+        _newest.set(self)
+
+    @staticmethod
+    def take() -> LiveConnection:
+        """The connection that this task has made last."""
+        return _newest.get()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio.Protocol: limits that can only be set on the socket."""
+        super().connection_made(transport)
+        sock: socket.socket = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(USER_TIMEOUT * 1000))
+
+    def pause_writing(self) -> None:
+        """asyncio.Protocol: the send buffer is over its limit."""
+        super().pause_writing()
+        self._congested = True
+
+    def resume_writing(self) -> None:
+        """asyncio.Protocol: there is room again."""
+        super().resume_writing()
+        self._congested = False
+
+    async def write(self, frame: bytes) -> None:
+        """Send a text message of UTF-8 bytes. Raises ConnectionClosed, or TimeoutError after SEND_PATIENCE.
+
+        With room in the buffer nothing here waits: `broadcast` writes at once (17 µs for 100 ms of audio), where `send`
+        goes through a context manager (23) and a deadline costs a timer (35).
+        """
+        if self._congested or self.state is not State.OPEN:
+            async with asyncio.timeout(SEND_PATIENCE):
+                await self.send(frame, text=True)
+        else:
+            broadcast((self,), frame, text=True)
+
+    async def close(self, code: CloseCode | int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Hang up. The base class waits without a limit for room in the send buffer before its close timeout begins."""
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT + 1.0):
+                await super().close(code, reason)
+        except TimeoutError:
+            self.abort()
+
+    def abort(self) -> None:
+        """Break the connection now; whoever reads sees it end."""
+        self.transport.abort()
+
+
+class FastLink:
+    """Frames by hand, messages by orjson."""
+
+    def __init__(self, connection: LiveConnection) -> None:
+        self._connection = connection
+
+    async def send_audio(self, pcm: bytes) -> None:
+        """See `Link`."""
+        await self._connection.write(audio_frame(pcm))
+
+    async def end_audio(self) -> None:
+        """See `Link`."""
+        await self._connection.write(AUDIO_END)
+
+    async def send_text(self, text: str, *, ordered: bool) -> None:
+        """See `Link`."""
+        await self._connection.write(content_frame(text) if ordered else text_frame(text))
+
+    async def receive(self) -> Mapping[str, Any]:
+        """See `Link`."""
+        return parse(await self._connection.recv(decode=False))
+
+
+class SdkLink:
+    """The SDK's own path, message by message. Slower; for comparison, and for the day the fast one is in doubt."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+        self._turn = session.receive()
+
+    async def send_audio(self, pcm: bytes) -> None:
+        """See `Link`."""
+        async with asyncio.timeout(SEND_PATIENCE):
+            await self._session.send_realtime_input(audio=types.Blob(data=pcm, mime_type=AUDIO_MIME))
+
+    async def end_audio(self) -> None:
+        """See `Link`."""
+        async with asyncio.timeout(SEND_PATIENCE):
+            await self._session.send_realtime_input(audio_stream_end=True)
+
+    async def send_text(self, text: str, *, ordered: bool) -> None:
+        """See `Link`."""
+        text = clean(text)
+        async with asyncio.timeout(SEND_PATIENCE):
+            if ordered:
+                turn = types.Content(role="user", parts=[types.Part(text=text)])
+                await self._session.send_client_content(turns=turn, turn_complete=True)
+            else:
+                await self._session.send_realtime_input(text=text)
+
+    async def receive(self) -> Mapping[str, Any]:
+        """See `Link`. The SDK's iterator ends with every turn and with every error; a new one goes on where it stopped."""
+        while True:
+            try:
+                message = await anext(self._turn)
+            except StopAsyncIteration:
+                self._turn = self._session.receive()
+                continue
+            except errors.APIError as exc:
+                self._turn = self._session.receive()
+                # A close has its reason here; an error object in a message comes whole, and the socket is still open.
+                if not isinstance(exc.details, str):
+                    raise PacketError("error_object") from None
+                raise
+            except (TypeError, ValueError, AttributeError, RecursionError):
+                # What the SDK's parser throws at odd messages; pydantic's ValidationError is a ValueError.
+                self._turn = self._session.receive()
+                raise PacketError("sdk") from None
+            return cast(Mapping[str, Any], message.model_dump(exclude_none=True, by_alias=True))
