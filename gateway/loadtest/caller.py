@@ -30,7 +30,7 @@ from gateway.loadtest.meter import TICKS, StreamMeter
 from gateway.loadtest.offer import AUDIO_LEVEL, Answer, build_offer, parse_answer
 from gateway.loadtest.speech import SpeechPacket
 from gateway.media.opus import OpusDecoder
-from gateway.wire.rtp import ReportBlock, SenderReport, build_sdes, build_sr, middle, ntp_timestamp, parse_rtcp
+from gateway.wire.rtp import ReportBlock, SenderReport, build_sdes, build_sr, middle, ntp_timestamp, parse_rtcp, parse_rtp
 
 PTIME = 0.02
 SETUP_TIMEOUT = 15.0
@@ -293,8 +293,8 @@ class Caller:
     def _prove(self, data: bytes, at: float) -> None:
         result = self.result
         try:
-            plain = self._keys.heard.unprotect(data)
-        except SrtpError:
+            payload = parse_rtp(self._keys.heard.unprotect(data)).payload
+        except (SrtpError, PacketError):
             result.forged += 1
             return
         result.proved += 1
@@ -302,8 +302,11 @@ class Caller:
             return
         if self._decoder is None:
             self._decoder = OpusDecoder()
-        payload = plain[12 + 4 * (plain[0] & 15) :]
-        pcm = np.frombuffer(self._decoder.decode(payload), np.int16)
+        try:
+            pcm = np.frombuffer(self._decoder.decode(payload), np.int16)
+        except PacketError:
+            result.forged += 1
+            return
         if pcm.size and math.sqrt(float(np.mean(np.square(pcm.astype(np.float64))))) > AUDIBLE * 32768:
             result.first_audio = at - self._started_wall
             self._decoder = None

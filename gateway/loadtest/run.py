@@ -48,34 +48,39 @@ async def run(plan: LoadPlan, progress: Progress = lambda _word, _calls: None) -
     identity, packets = Identity(), speech()
     callers = [Caller(number, identity, packets, url=plan.url, key=plan.key) for number in range(plan.calls)]
     slots: list[list[Caller]] = [callers[n::SLOTS] for n in range(SLOTS)]
-    clock = asyncio.create_task(_step(slots), name="loadtest:clock")
     connector = aiohttp.TCPConnector(limit=AT_ONCE)
     try:
-        async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as http:
-            loop = asyncio.get_running_loop()
-            began = loop.time()
-            async with asyncio.TaskGroup() as arrivals:
-                for number, caller in enumerate(callers):
-                    due = began + plan.ramp * number / max(1, plan.calls)
-                    arrivals.create_task(_arrive(caller, due, http), name=f"loadtest:{number}")
-            progress("connected", sum(caller.media for caller in callers))
-            await asyncio.sleep(plan.settle)
-            for caller in callers:
-                caller.forget()
-            progress("window", sum(caller.media for caller in callers))
-            await asyncio.sleep(plan.seconds)
-            results = [caller.result for caller in callers]
-            report = account(plan, results)
-            progress("end", sum(caller.media for caller in callers))
-            hanging_up = asyncio.Semaphore(AT_ONCE)
-            async with asyncio.TaskGroup() as departures:
-                for caller in callers:
-                    departures.create_task(_leave(caller, http, hanging_up))
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=30)) as http,
+            asyncio.TaskGroup() as tasks,
+        ):
+            clock = tasks.create_task(_step(slots), name="loadtest:clock")
+            report = await _call(plan, callers, http, progress)
+            clock.cancel()
     finally:
-        clock.cancel()
-        await asyncio.wait([clock])
         for caller in callers:
             caller.close()
+    return report
+
+
+async def _call(plan: LoadPlan, callers: Sequence[Caller], http: aiohttp.ClientSession, progress: Progress) -> Report:
+    began = asyncio.get_running_loop().time()
+    async with asyncio.TaskGroup() as arrivals:
+        for number, caller in enumerate(callers):
+            due = began + plan.ramp * number / max(1, plan.calls)
+            arrivals.create_task(_arrive(caller, due, http), name=f"loadtest:{number}")
+    progress("connected", sum(caller.media for caller in callers))
+    await asyncio.sleep(plan.settle)
+    for caller in callers:
+        caller.forget()
+    progress("window", sum(caller.media for caller in callers))
+    await asyncio.sleep(plan.seconds)
+    report = account(plan, [caller.result for caller in callers])
+    progress("end", sum(caller.media for caller in callers))
+    hanging_up = asyncio.Semaphore(AT_ONCE)
+    async with asyncio.TaskGroup() as departures:
+        for caller in callers:
+            departures.create_task(_leave(caller, http, hanging_up), name=f"loadtest:{caller.result.number}")
     return report
 
 
