@@ -79,6 +79,8 @@ class Sender:
         first_sequence: int | None = None,
         first_timestamp: int | None = None,
     ) -> None:
+        if codec.name not in NATIVE_RATE:
+            raise ValueError(f"{codec.name} carries no speech")
         self.codec = codec
         self.rate = NATIVE_RATE[codec.name]
         self.ssrc = ssrc
@@ -101,8 +103,6 @@ class Sender:
                 self._encode = alaw_encode
             case CodecName.G722:
                 self._encode = G722Encoder().encode
-            case _:
-                raise ValueError(f"{codec.name} carries no speech")
         self._comfort_noise = comfort_noise if self.rate == 8_000 else None
         self._ntp_offset = ntp_offset
         self._step = round(codec.clock_rate * PTIME)
