@@ -15,7 +15,7 @@ from gateway.http.ops import Admin, Probes
 from gateway.http.page import WEB_ROOT, Page
 from gateway.http.problem import problems
 from gateway.http.watch import Unwatched, Watch, timed
-from gateway.http.whip import Answer, Whip
+from gateway.http.whip import BODY_TIMEOUT, Answer, Whip
 from gateway.profile import Profile
 from gateway.registry import Registry
 from gateway.wire.whip import IceServer
@@ -35,6 +35,7 @@ def make_app(
     ice_servers: Sequence[IceServer] = (),
     watch: Watch | None = None,
     web_root: Path = WEB_ROOT,
+    body_timeout: float = BODY_TIMEOUT,
 ) -> web.Application:
     """The public application: page, WHIP, `/v1`, probes.
 
@@ -45,7 +46,7 @@ def make_app(
         client_max_size=MAX_BODY_BYTES,
         middlewares=[timed(watch), cross_origin(cors_origins), problems, require_key(api_keys, watch)],
     )
-    app.add_routes(Whip(registry, answer, profiles, api_keys, ice_servers, watch).routes())
+    app.add_routes(Whip(registry, answer, profiles, api_keys, ice_servers, watch, body_timeout).routes())
     app.add_routes(Calls(registry, profiles, model=model, emulator=emulator).routes())
     app.add_routes(Probes(registry).routes())
     app.add_routes(Page(web_root).routes())

@@ -14,6 +14,9 @@ from gateway.errors import ConfigError
 KEEPALIVE = 30.0
 """Seconds an idle connection is kept."""
 
+LINGERING = 2.0
+"""Seconds a client that was refused in the middle of its body gets to read why."""
+
 CLOSE_TIMEOUT = 2.0
 """Seconds that requests still being answered get when a listener closes."""
 
@@ -40,7 +43,9 @@ class Listener:
 async def listen(app: web.Application, host: str, port: int) -> Listener:
     """Serve `app` at `host:port`, 0 for any free port. Raises ConfigError when the address can't be had."""
     # No access log: paths carry call ids, and the metrics count every request.
-    runner = web.AppRunner(app, access_log=None, keepalive_timeout=KEEPALIVE, shutdown_timeout=CLOSE_TIMEOUT)
+    runner = web.AppRunner(
+        app, access_log=None, keepalive_timeout=KEEPALIVE, lingering_time=LINGERING, shutdown_timeout=CLOSE_TIMEOUT
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)

@@ -38,8 +38,8 @@ class Page:
                 self._files.setdefault(name, self._files[stand_in])
 
     def routes(self) -> list[web.RouteDef]:
-        """For `add_routes`."""
-        return [web.get("/", self.serve), web.get("/{file}", self.serve)]
+        """For `add_routes`. A file's name has a dot: without, this route would answer for `/whip`."""
+        return [web.get("/", self.serve), web.get(r"/{file:[\w-]+(?:\.[\w-]+)+}", self.serve)]
 
     async def serve(self, request: web.Request) -> web.Response:
         """One file, or 304 if the browser has it."""

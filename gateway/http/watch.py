@@ -63,6 +63,7 @@ def timed(watch: Watch) -> Middleware:
         response = await handler(request)
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Cache-Control", "no-store")
+        response.headers.setdefault("Server", "gateway")  # versions are nobody's business
         resource = request.match_info.route.resource
         route = "other" if resource is None else resource.canonical
         watch.http_request(route, request.method, response.status, loop.time() - request[ARRIVED])

@@ -60,12 +60,12 @@ Answer = Callable[[Offer, float], Awaitable[tuple[WhipLeg, str]]]
 """Makes a leg for an offer that came in at that loop time, and the SDP answer with all our candidates."""
 
 
-async def read_body(request: web.Request, media_type: str) -> bytes:
+async def read_body(request: web.Request, media_type: str, patience: float) -> bytes:
     """The body, of the type this resource takes, in time. Raises UnsupportedMedia; aiohttp's 408 and 413."""
     if request.content_type != media_type:
         raise UnsupportedMedia(f"send {media_type}")
     try:
-        async with asyncio.timeout(BODY_TIMEOUT):
+        async with asyncio.timeout(patience):
             return await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
@@ -90,6 +90,7 @@ class Whip:
         keys: Sequence[ApiKey],
         ice_servers: Sequence[IceServer],
         watch: Watch,
+        body_timeout: float = BODY_TIMEOUT,
     ) -> None:
         self._registry = registry
         self._answer = answer
@@ -97,6 +98,7 @@ class Whip:
         self._keys = keys
         self._links = ice_server_links(ice_servers)
         self._watch = watch
+        self._body_timeout = body_timeout
 
     def routes(self) -> list[web.RouteDef]:
         """For `add_routes`."""
@@ -113,7 +115,7 @@ class Whip:
         stages = [(SetupStage.AUTH, loop.time())]
         try:
             profile = pick(request[KEY], self._profiles, request.query.get("profile"))
-            offer = self._readable(await read_body(request, SDP_TYPE))
+            offer = self._readable(await read_body(request, SDP_TYPE, self._body_timeout))
         except (SignalingError, web.HTTPException):
             self._watch.call_attempted(LegKind.WEBRTC, eligible=False)
             raise
@@ -165,7 +167,7 @@ class Whip:
 
     async def trickle(self, request: web.Request) -> web.Response:
         """PATCH: candidates found since the offer. 204, and no ETag: the ICE session stays the same."""
-        raw = await read_body(request, FRAGMENT_TYPE)
+        raw = await read_body(request, FRAGMENT_TYPE, self._body_timeout)
         leg = live_call(self._registry, request.match_info["call_id"]).leg
         if not isinstance(leg, WhipLeg):
             raise NotFound("this call was not made over WHIP, or its caller is away")
