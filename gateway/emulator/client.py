@@ -148,13 +148,14 @@ _REALTIME = {
 _CLIENT_CONTENT = {"turns": [_CONTENT], "turnComplete": B}
 _TOOL_RESPONSE = {"functionResponses": [_FUNCTION_RESPONSE]}
 _CONTEXT_UPDATE = {"systemInstruction": _CONTENT, "tools": {"tools": [_TOOL]}}
-_KINDS = {
+KINDS = {
     "setup": ANY,
     "realtimeInput": _REALTIME,
     "clientContent": _CLIENT_CONTENT,
     "toolResponse": _TOOL_RESPONSE,
     "contextUpdate": _CONTEXT_UPDATE,
 }
+"""What a message holds: exactly one of these. The setup is judged by its own schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +259,7 @@ def parse(raw: str | bytes) -> list[ClientMessage]:
         raise WireError("Invalid JSON payload received. Unexpected token.") from None
     if (quick := _quick_audio(message)) is not None:
         return [quick]
-    body = read(message, _KINDS, "").value
+    body = read(message, KINDS, "").value
     if len(body) != 1:
         raise WireError(INVALID_ARGUMENT)
     kind, value = next(iter(body.items()))

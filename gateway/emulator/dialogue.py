@@ -24,6 +24,8 @@ from gateway.emulator.trouble import Trouble
 from gateway.emulator.voices import Answer, Heard, Prompt, ToolsAnswered, Typed
 
 _MAX_WAITING_PROMPTS = 100
+_TYPING_TIME = 1.0
+"""Seconds after setup before which no person has typed anything."""
 
 
 class Floor(enum.Enum):
@@ -52,6 +54,7 @@ class Dialogue:
     def __init__(self, connection: Connection, setup: SessionSetup, conversation: Conversation, now: float) -> None:
         self.connection, self.setup, self.conversation = connection, setup, conversation
         self.record = connection.record
+        self._began = now
         self.floor = Floor.LISTENING
         self.mouth: Mouth | None = None
         self.trouble = Trouble(connection, setup, self)
@@ -172,7 +175,11 @@ class Dialogue:
         conversation = self.conversation
         self.record.texts.append(text)
         self._meter.read(text)
-        prompt = Typed(" ".join((*self._context, text)).strip(), opens=not conversation.heard_anything)
+        prompt = Typed(
+            " ".join((*self._context, text)).strip(),
+            opens=not conversation.heard_anything,
+            at_once=now - self._began < _TYPING_TIME,
+        )
         self._context.clear()
         conversation.heard_anything = True
         conversation.remember("user", text)
@@ -395,7 +402,8 @@ class Dialogue:
             self._give_handle(now)
 
     def _index(self) -> int | None:
-        return self.record.received_messages if self.setup.transparent else None
+        # Index 0 is the setup (so do public clients of Vertex count; Google's reference does not say).
+        return self.record.received_messages - 1 if self.setup.transparent else None
 
     def _move(self, floor: Floor) -> None:
         if floor is not self.floor:

@@ -36,10 +36,13 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """A turn of the caller in text. `opens`: nothing was said or heard in this conversation before."""
+    """A turn of the caller in text."""
 
     text: str
     opens: bool = False
+    """Nothing was said or heard in this conversation before."""
+    at_once: bool = False
+    """It came sooner after setup than a person types: a program wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +221,7 @@ class Parrot:
                 return Answer(PcmSource(sound.level(sound.resample(pcm, rate))), said)
             case Typed(text) if (wanted := _ASKS_FOR_CALL.fullmatch(text)) and wanted[1] in functions:
                 return Answer(SILENT, calls=(Call(wanted[1], _arguments(wanted[2])),))
-            case Typed(text, opens=True) if _ASKS_FOR_GREETING.search(text):
+            case Typed(text, opens=True, at_once=at_once) if at_once or _ASKS_FOR_GREETING.search(text):
                 return _spoken("greeting")
             case Typed(text) if _ASKS_FOR_GOODBYE.search(text):
                 return _spoken("goodbye")
