@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+from typing import Any
 
 import numpy as np
 import webrtc
@@ -65,6 +67,24 @@ class ChromePeer:
         await self.connection.set_remote_description(webrtc.RTCSessionDescriptionInit(type="answer", sdp=answer))
         async with asyncio.timeout(10):
             await self.connected.wait()
+
+    async def introduce(self) -> None:
+        """Wait for the data channel and say `client-ready`, as RTVI clients do."""
+        assert self.channel is not None
+        async with asyncio.timeout(10):
+            await self.opened.wait()
+        ready = {"label": "rtvi-ai", "id": "1", "type": "client-ready", "data": {"version": "2.0.0"}}
+        self.channel.send(json.dumps(ready))
+
+    async def told(self, kind: str, seconds: float = 15.0) -> dict[str, Any]:
+        """Wait for an RTVI message of this type; the last one."""
+        async with asyncio.timeout(seconds):
+            while True:
+                for text in reversed(self.messages):
+                    message = json.loads(text)
+                    if message["type"] == kind:
+                        return dict(message)
+                await asyncio.sleep(0.02)
 
     @property
     def heard(self) -> Samples:

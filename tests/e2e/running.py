@@ -53,6 +53,34 @@ class Gateway:
         async with self.http.get(f"{self.admin}/metrics") as response:
             return await response.text()
 
+    async def whip(self, offer: str, profile: str | None = None) -> tuple[str, str]:
+        """POST an offer: the call's resource and the answer."""
+        query = {"profile": profile} if profile else {}
+        headers = {"Content-Type": "application/sdp"}
+        async with self.http.post(f"{self.url}/whip", data=offer, headers=headers, params=query) as response:
+            assert response.status == 201, await response.text()
+            return response.headers["Location"], await response.text()
+
+    async def hang_up(self, location: str) -> None:
+        """DELETE a call's resource."""
+        async with self.http.delete(f"{self.url}{location}") as response:
+            assert response.status == 200, await response.text()
+
+    async def nobody_left(self, seconds: float = 10.0) -> None:
+        """Wait until the last call is gone."""
+        async with asyncio.timeout(seconds):
+            while (await self.status())["calls"]:
+                await asyncio.sleep(0.05)
+
+    async def baseline(self, seconds: float = 10.0) -> tuple[int, int, int]:
+        """Tasks, open files and threads of the process, once three looks in a row agree."""
+        seen: list[tuple[int, int, int]] = []
+        async with asyncio.timeout(seconds):
+            while len(seen) < 3 or len(set(seen[-3:])) > 1:
+                await asyncio.sleep(0.2)
+                seen.append(((await self.status())["tasks"], self.open_files(), self.threads()))
+        return seen[-1]
+
     async def calls(self) -> list[dict[str, Any]]:
         """`GET /v1/calls`."""
         async with self.http.get(f"{self.url}/v1/calls") as response:
@@ -121,8 +149,9 @@ async def _read(stream: asyncio.StreamReader, gateway: Gateway, ready: asyncio.E
         except ValueError:
             entry = {"message": line.decode(errors="replace").rstrip()}
         gateway.log.append(entry)
-        if "emulator" in entry and "ca_file" in entry:
-            gateway.emulator, gateway.ca_file = entry["emulator"], entry["ca_file"]
-        if entry.get("message") == "ready":
-            gateway.url, gateway.admin = entry["url"], entry["admin"]
+        fields = entry.get("fields", {})
+        if "ca_file" in fields:
+            gateway.emulator, gateway.ca_file = fields["emulator"], fields["ca_file"]
+        if entry["message"] == "ready":
+            gateway.url, gateway.admin = fields["url"], fields["admin"]
             ready.set()

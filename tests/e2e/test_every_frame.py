@@ -8,6 +8,7 @@ encoder ▶ RTP ▶ receiver ▶ 16 kHz.
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 
@@ -122,7 +123,7 @@ def test_a_minute_of_numbered_frames_towards_the_caller(codec: Codec) -> None:
             pieces.append(decode(parsed.payload))
         now += PTIME
     heard = b"".join(pieces)
-    steps = {((b[0] - a[0]) % 65_536, (b[1] - a[1]) % 2**32) for a, b in zip(sequences, sequences[1:], strict=False)}
+    steps = {((b[0] - a[0]) % 65_536, (b[1] - a[1]) % 2**32) for a, b in itertools.pairwise(sequences)}
     assert steps == {(1, round(PTIME * codec.clock_rate))}
     _assert_every_number(heard, rate)
 
