@@ -1,0 +1,126 @@
+"""The command line: which command, which exit status, one clear line and never a traceback."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+
+import pytest
+
+import gateway
+from gateway.cli import COMMANDS, main, secrets
+from gateway.config import load
+from gateway.config.settings import SETTINGS
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> tuple[str, list[str]]:
+    """Standard output, and the lines of standard error."""
+    captured = capsys.readouterr()
+    return captured.out, captured.err.splitlines()
+
+
+def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"], {}) == 0
+    assert said(capsys)[0].strip() == gateway.__version__
+    assert main(["--help"], {}) == 0
+    text = said(capsys)[0]
+    assert all(f"  {name}" in text for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_tells_its_options(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"], {})
+    assert ended.value.code == 0
+    assert f"gateway {name}" in said(capsys)[0]
+
+
+def test_every_setting_has_its_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"], {})
+    text = said(capsys)[0]
+    for setting in SETTINGS:
+        assert setting.flag is None or setting.flag in text
+
+
+def test_an_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sevre"], {}) == 2
+    assert said(capsys)[1] == [f"gateway: no such command: sevre; there are {', '.join(COMMANDS)}"]
+
+
+@pytest.mark.parametrize("argv", [["--prot", "1"], ["serve", "--por", "1"], ["config", "x"]])
+def test_an_unknown_option(argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(argv, {})
+    assert ended.value.code == 2
+
+
+@pytest.mark.parametrize("command", [[], ["serve"], ["config"]])
+def test_every_fault_is_a_line(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--port", "x"], {"GATEWAY_MAX_CALLS": "0", "GEMINI_API_KEY_FILE": "/missing"}) == 2
+    out, err = said(capsys)
+    assert not out
+    assert len(err) == 3
+    assert all(line.startswith("gateway: ") for line in err)
+
+
+def test_config_shows_what_is_in_force(capsys: pytest.CaptureFixture[str]) -> None:
+    environ = {"GATEWAY_PORT": "1", "GEMINI_API_KEY": "canary", "GATEWAY_API_KEYS": "shop:canary"}
+    assert main(["config", "--port", "8081", "--emulator"], environ) == 0
+    out, _ = said(capsys)
+    assert "port = 8081  # --port" in out
+    assert "emulator = true  # --emulator" in out
+    assert 'api_key = "***"  # GEMINI_API_KEY' in out
+    assert "canary" not in out
+
+
+def test_a_flag_may_be_turned_off(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--emulator=false"], {"GATEWAY_EMULATOR": "true", "GEMINI_API_KEY": "k"}) == 0
+    assert "emulator = false  # --emulator" in said(capsys)[0]
+
+
+def test_the_table_needs_no_sound_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "--markdown"], {"GATEWAY_PORT": "x"}) == 0
+    assert said(capsys)[0].startswith("| variable |")
+
+
+def test_secrets_for_the_log() -> None:
+    config = load({}, {"GEMINI_API_KEY": "a", "GATEWAY_API_KEYS": "x:b,y:c"})
+    assert secrets(config) == ["a", "b", "c"]
+    assert secrets(load({}, {})) == []
+
+
+@pytest.mark.parametrize("option", [["--persona", "nobody"], ["--faults", "nonsense=1"]])
+def test_an_emulator_that_cannot_be(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["emulator", "--port", "0", *option], {}) == 2
+    assert len(said(capsys)[1]) == 1
+
+
+def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert main(["emulator", "--port", str(taken.getsockname()[1])], {}) == 1
+    (line,) = said(capsys)[1]
+    assert "address already in use" in line.lower()
+
+
+def test_as_a_module_with_its_exit_status() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "gateway", "--host", "0.0.0.0"],
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 2
+
+
+def test_looking_at_the_configuration_loads_no_rooms() -> None:
+    heavy = "{'aiohttp', 'aiortc', 'numpy', 'google.genai'}"
+    code = f"import sys, gateway.cli; gateway.cli.main(['config'], {{}}); print(sorted(set(sys.modules) & {heavy}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
