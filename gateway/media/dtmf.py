@@ -12,7 +12,6 @@ DIGITS = "0123456789*#ABCD"
 
 _EVENT = struct.Struct("!BBH")
 _END = 0x80
-_LONGEST = 0xFFFF
 
 
 class Digit(NamedTuple):
@@ -86,7 +85,6 @@ class TelephoneEvents:
             self._open
             and not marker
             and code == self._code
-            and self._duration == _LONGEST
             and self._start is not None
             and (timestamp - self._start) & 0xFFFFFFFF == self._duration
         )

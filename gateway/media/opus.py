@@ -36,7 +36,6 @@ _SET_PACKET_LOSS_PERC = 4014
 _SET_DTX = 4016
 _SET_SIGNAL = 4024
 _RESET_STATE = 4028
-_SET_PREDICTION_DISABLED = 4042
 _SIGNAL_VOICE = 3001
 
 
@@ -337,10 +336,6 @@ class OpusEncoder:
         # Every argument was checked: an error now means the state was overwritten.
         assert size > 0, f"libopus encode error {size}"
         return self._packet.raw[:size]
-
-    def independent(self, value: bool) -> None:
-        """While on, packets are coded without reference to the one before: for a decoder that has not heard it."""
-        self._control(_SET_PREDICTION_DISABLED, int(value))
 
     def reset(self) -> None:
         """Forget everything heard; settings stay."""

@@ -230,6 +230,7 @@ def test_a_stall_is_skipped_in_the_timestamps() -> None:
     late = send(sender, talk(OPUS, 0.2), start=1.0 + 0.5)
     assert present(late)[0].timestamp == (2**32 - 2_000 + 75 * 960) % 2**32
     assert present(late)[0].sequence == (65_530 + 50) % 65_536
+    assert present(late)[-1].timestamp == (2**32 - 2_000 + 84 * 960) % 2**32
 
 
 def test_a_catch_up_is_not_a_stall() -> None:

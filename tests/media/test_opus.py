@@ -139,6 +139,13 @@ def test_our_reading_of_fec_is_the_library_s(payload: bytes) -> None:
         assert has_fec(payload) == bool(theirs)
 
 
+def test_an_empty_packet_is_not_a_lost_one() -> None:
+    with pytest.raises(PacketError):
+        OpusDecoder().decode(b"")
+    with pytest.raises(PacketError):
+        OpusDecoder().decode_fec(b"", 320)
+
+
 @pytest.mark.parametrize("samples", [0, -1, -320, 1, 39, 321, 1_921, 2**31, 10**12])
 def test_wrong_lengths_are_refused_before_the_library_sees_them(samples: int) -> None:
     decoder = OpusDecoder(16_000)

@@ -194,7 +194,6 @@ class Sender:
             self.rtt = rtt
         passed = self.packets if self._highest is None else block.highest_sequence - self._highest & 0xFFFFFFFF
         self._highest = block.highest_sequence
-        passed = min(passed, self.packets)  # the number comes from outside
         self._expected += passed
         self._missed += passed * block.fraction
         if self._expected >= ENOUGH:
@@ -213,8 +212,6 @@ class Sender:
         step = int.from_bytes(pcm[:SAMPLE_BYTES], "little", signed=True)
         if step:
             pcm = _slope(pcm, -step, round(self.rate * _RAMP))
-        if self.voice is not None and self._gap:
-            return self.voice.restart(pcm)
         return self._encode(pcm)
 
     def _fade(self) -> bytes:
