@@ -29,10 +29,12 @@ class ChromeCaller:
             wanted = [c for name in codecs for c in offered if c.mime_type.lower() == f"audio/{name.lower()}"]
             self.transceiver.set_codec_preferences(wanted)
         self.heard = bytearray()
-        """PCM16 mono at 48 kHz, as the engine plays it."""
+        """PCM16 mono at `rate`, as the engine plays it."""
+        self.rate = RATE
         self.messages: list[dict[str, object]] = []
         self.opened = asyncio.Event()
         self.arrived = asyncio.Event()
+        self.played = asyncio.Event()
         self.channel = None
         if label is not None:
             self.channel = self.pc.create_data_channel(label)
@@ -57,8 +59,9 @@ class ChromeCaller:
                 data.copy_to(pcm, webrtc.AudioDataCopyToOptions(plane_index=0, format="s16"))
                 step = 2 * data.number_of_channels
                 left = b"".join(pcm[i : i + 2] for i in range(0, len(pcm), step)) if step > 2 else bytes(pcm)
-                assert data.sample_rate == RATE, data.sample_rate
+                self.rate = data.sample_rate
                 self.heard += left
+                self.played.set()
 
     async def offer(self) -> bytes:
         """The SDP offer with all candidates."""
@@ -102,6 +105,13 @@ class ChromeCaller:
     def post(self, kind: str, data: object = None) -> None:
         """An RTVI message to the gateway."""
         self.channel.send(json.dumps({"id": "c1", "label": "rtvi-ai", "type": kind, "data": data}))
+
+    async def heard_seconds(self, seconds: float, deadline: float = 10.0) -> None:
+        """Wait until so much has been played, silence included."""
+        async with asyncio.timeout(deadline):
+            while len(self.heard) < 2 * self.rate * seconds:
+                self.played.clear()
+                await self.played.wait()
 
     async def message(self, kind: str, deadline: float = 5.0) -> dict[str, object]:
         """The first message of this type, waiting for it."""

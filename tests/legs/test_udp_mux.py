@@ -35,6 +35,7 @@ class FakeMember:
     def __init__(self, name: str = "gw1aaaaaaaaaaaaaaaaa") -> None:
         self.local_username = name
         self.local_password = "p" * 24
+        self.remote: Address | None = None
         self.media_in: list[bytes] = []
         self.handshakes: list[bytes] = []
         self.checks: list[Address] = []
@@ -176,19 +177,21 @@ def test_a_signed_request_cannot_take_over_the_address_of_another_call() -> None
     on_mux(body)
 
 
-def test_a_call_has_few_addresses_and_the_oldest_gives_way() -> None:
+@pytest.mark.parametrize("in_use", [False, True])
+def test_a_call_has_few_addresses_and_the_oldest_not_in_use_gives_way(in_use: bool) -> None:
     async def body(mux: UdpMux) -> None:
         member = FakeMember()
         mux.join(member)
-        callers = [Stranger(mux) for _ in range(MAX_SOURCES + 1)]
+        callers = [Stranger(mux) for _ in range(MAX_SOURCES + 5)]
+        member.remote = callers[0].address if in_use else None
         for caller in callers:
             caller.send(check(member))
             assert await caller.receive() == b"ack"
         callers[0].send(SRTP)
         callers[-1].send(SRTP)
         await settled(mux)
-        assert len(member.media_in) == 1
-        assert mux.dropped["unknown_source"] == 1
+        assert len(member.media_in) == 1 + in_use
+        assert mux.dropped["unknown_source"] == 1 - in_use
 
     on_mux(body)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import datetime
 import logging
 import random
@@ -114,7 +115,7 @@ class WebRtcLeg:
             speech, ssrc=random.getrandbits(32) or 1, cname=cname, ntp_offset=offset, opus=settings.opus, comfort_noise=noise
         )
         self._receiver = Receiver(self.codecs, audio_level_id=offer.audio_level_id)
-        self._sink: LegSink | None = None
+        self._sink: LegSink | None = None  # None before start, and again when nothing more may be told
         self._rx: pylibsrtp.Session | None = None
         self._tx: pylibsrtp.Session | None = None
         self._heard_media = False
@@ -124,7 +125,6 @@ class WebRtcLeg:
         self._rtcp_due = self._report_due = 0.0
         self._reports = MediaReports(offered_at)
         self._opened = asyncio.Event()
-        self._over = False  # nothing more is told to the sink
         self._bringing_up: asyncio.Task[None] | None = None
         self._pump: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -163,8 +163,10 @@ class WebRtcLeg:
 
     def start(self, sink: LegSink) -> None:
         """Deliver to `sink`, and begin to connect."""
+        if self._closing is not None:
+            return
         self._sink = sink
-        self._bringing_up = asyncio.ensure_future(self._bring_up(sink))
+        self._bringing_up = asyncio.ensure_future(self._bring_up())
         self._bringing_up.add_done_callback(self._brought_up)
 
     async def add_candidates(self, fragment: Fragment) -> None:
@@ -178,7 +180,7 @@ class WebRtcLeg:
         """One frame to the caller, encoded, protected and sent before this returns."""
         now = self._clock()
         self._look_after(now)
-        if self._tx is None:
+        if self._tx is None or self._sink is None:
             return
         packet = self._sender.packet(frame, now) if self._can_hear else None
         if packet is not None:
@@ -188,7 +190,7 @@ class WebRtcLeg:
         in_flight = self._in_flight
         if frame is not None:
             in_flight.append((now + FAR_BUFFER + (self._sender.rtt or 0.0) / 2, frame.seconds))
-        if in_flight and in_flight[0][0] <= now and self._sink is not None:
+        if in_flight and in_flight[0][0] <= now:
             heard = 0.0
             while in_flight and in_flight[0][0] <= now:
                 heard += in_flight.popleft()[1]
@@ -225,7 +227,7 @@ class WebRtcLeg:
 
     # --- up ---
 
-    async def _bring_up(self, sink: LegSink) -> None:
+    async def _bring_up(self) -> None:
         ice, dtls = self._ice, self._dtls
         ice.remote_username, ice.remote_password = self._remote_ufrag, self._remote_pwd
         ice.remote_is_lite = ice.ice_controlling = self._far.ice_lite
@@ -251,11 +253,11 @@ class WebRtcLeg:
             return
         self._pump = pump
         pump.add_done_callback(self._pump_ended)
-        self._connected(sink)
+        self._connected()
         if self._channel is not None:
             await self._channel.begin(self._far.sctp_port, self._far.max_message_bytes)
 
-    def _connected(self, sink: LegSink) -> None:
+    def _connected(self) -> None:
         now = self._clock()
         self._rx, self._tx = self._dtls._rx_srtp, self._dtls._tx_srtp
         self._media_at = now
@@ -263,7 +265,8 @@ class WebRtcLeg:
         self._report_due = now + REPORT_EVERY
         self._reports = MediaReports(now)
         self._reached(SetupStage.DTLS)
-        sink.connected()
+        if self._sink is not None:  # not closed meanwhile, with last words still to be said
+            self._sink.connected()
 
     def _brought_up(self, task: asyncio.Future[None]) -> None:
         if not task.cancelled() and isinstance(exc := task.exception(), Exception):
@@ -271,7 +274,7 @@ class WebRtcLeg:
 
     def _reached(self, stage: SetupStage) -> None:
         now = self._clock()
-        if self._sink is not None and not self._over:
+        if self._sink is not None:
             self._sink.note(StageReached(stage, now - self._stage_at, now - self._offered_at))
         self._stage_at = now
 
@@ -280,7 +283,7 @@ class WebRtcLeg:
     def _media(self, data: bytes, now: float) -> None:
         """An SRTP or SRTCP datagram of this caller."""
         rx, sink = self._rx, self._sink
-        if rx is None or sink is None or self._over or len(data) < 12:
+        if rx is None or sink is None or len(data) < 12:
             return  # before the keys are there it can't be read, and after the end nobody wants it
         try:
             if 191 < data[1] < 224:
@@ -334,7 +337,7 @@ class WebRtcLeg:
 
     def fail(self, exc: Exception) -> None:
         """A bug surfaced while something was delivered for this call."""
-        if self._sink is not None and not self._over:
+        if self._sink is not None:
             self._sink.fail(exc)
         else:
             log.error("! leg crashed outside of a call", exc_info=exc)
@@ -343,7 +346,7 @@ class WebRtcLeg:
 
     def _look_after(self, now: float) -> None:
         sink = self._sink
-        if sink is None or self._over:
+        if sink is None:
             return
         deadline = self._receiver.deadline
         if deadline is not None and now >= deadline:
@@ -375,7 +378,7 @@ class WebRtcLeg:
             self.tally.malformed += 1
             log.debug("x message: %s", exc)
             return
-        if message is None or self._over or self._sink is None or self._channel is None:
+        if message is None or self._sink is None or self._channel is None:
             return
         for reply in self._rtvi.heard(message):
             self._channel.post(reply)
@@ -394,25 +397,23 @@ class WebRtcLeg:
             self._gone(EndReason.MEDIA_TIMEOUT if self._ice.closed else EndReason.CALLER_GONE)
 
     def _gone(self, reason: EndReason) -> None:
-        if self._over or self._sink is None:
+        sink, self._sink = self._sink, None
+        if sink is None:
             return
-        self._over = True
-        self._sink.gone(reason)
+        sink.gone(reason)
         # Whoever holds us may wait for it with close(); if nobody does, it is done all the same.
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._hang_up(reason))
 
     async def _hang_up(self, reason: EndReason) -> None:
-        self._over = True
+        self._sink = None
         if self._channel is not None:
             for text in self._rtvi.ended(reason):
                 self._channel.post(text)
             if reason in _MUST_BE_READ and self._bringing_up is not None and not self._channel.is_open:
-                try:
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LAST_WORDS):
                         await self._opened.wait()
-                except TimeoutError:
-                    pass
         if self._bringing_up is not None:
             self._bringing_up.cancel()
             await asyncio.wait([self._bringing_up])
@@ -427,7 +428,6 @@ class WebRtcLeg:
             await asyncio.wait([self._pump])
         await self._ice.close()
         self._in_flight.clear()
-        self._sink = None
 
 
 async def answer(offer: Offer, mux: UdpMux, settings: WebRtcSettings, offered_at: float) -> tuple[WebRtcLeg, str]:

@@ -41,7 +41,7 @@ BATCH = 64
 """Datagrams read per wake-up: a flood on this port must not starve the rest of the loop."""
 
 MAX_SOURCES = 8
-"""Addresses of one call that may deliver: its network changes now and then; the oldest gives way."""
+"""Addresses of one call that may deliver: its network changes now and then; the oldest not in use gives way."""
 
 INTERFACES_FOR = 30.0
 """Seconds for which the list of interface addresses is believed."""
@@ -70,6 +70,10 @@ class Member(Protocol):
     @property
     def local_password(self) -> str:
         """The key that a request for it must be signed with."""
+
+    @property
+    def remote(self) -> Address | None:
+        """The address it sends to; None before there is one."""
 
     def media(self, data: bytes, now: float) -> None:
         """An SRTP or SRTCP datagram (first byte 128-191) from a proven source."""
@@ -239,7 +243,7 @@ class UdpMux:
         proven.append(source)
         self._sources[source] = member
         if len(proven) > MAX_SOURCES:
-            oldest = proven.pop(0)
+            oldest = proven.pop(1 if proven[0] == member.remote else 0)
             if self._sources.get(oldest) is member:
                 del self._sources[oldest]
 

@@ -1,0 +1,671 @@
+"""The WebRTC leg beyond the contract: how it ends, what strangers and hostile callers can do to it, RTCP, the data channel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import re
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from aioice import stun
+from aiortc.rtcdtlstransport import SRTP_PROFILES
+
+from gateway.dialog.lifecycle import State
+from gateway.errors import Unprocessable
+from gateway.events import (
+    ClientReady,
+    DisconnectBot,
+    EndReason,
+    MediaReport,
+    ModelSaid,
+    SendText,
+    SetupStage,
+    StageReached,
+    StateChanged,
+    Trouble,
+)
+from gateway.legs.webrtc import leg as leg_module
+from gateway.legs.webrtc.ice import MAX_CANDIDATES
+from gateway.legs.webrtc.leg import WebRtcLeg, WebRtcSettings, answer
+from gateway.legs.webrtc.udp_mux import UdpMux
+from gateway.media.audio import MODEL_INPUT_RATE, AudioFrame
+from gateway.wire.rtp import (
+    ReceiverReport,
+    Remb,
+    ReportBlock,
+    Sdes,
+    SenderReport,
+    build_bye,
+    build_remb,
+    build_rr,
+    build_sdes,
+    build_sr,
+    ntp_timestamp,
+)
+from gateway.wire.sdp import parse_offer
+from gateway.wire.whip import parse_fragment
+from tests.audio import tone
+from tests.legs.caller import Caller, WebRtcPair, webrtc_pair
+from tests.legs.contract import Listener, cut, ticking
+
+QUICK = WebRtcSettings(worker="gw1", ice_timeout=0.3, dtls_timeout=0.3)
+
+
+@contextlib.asynccontextmanager
+async def answered(
+    caller: Caller, settings: WebRtcSettings = QUICK, offer: str | None = None
+) -> AsyncIterator[tuple[WebRtcLeg, str]]:
+    """A started leg that nobody has connected to yet, and its answer."""
+    mux = await UdpMux.open("127.0.0.1", 0)
+    leg, sdp = await answer(parse_offer((offer or await caller.offer()).encode()), mux, settings, mux.clock())
+    try:
+        yield leg, sdp
+    finally:
+        await leg.close(EndReason.CALLER_HUNG_UP)
+        await caller.close()
+        assert len(mux) == 0
+        await mux.close()
+
+
+# --- coming up ---
+
+
+def test_nobody_comes() -> None:
+    async def body() -> None:
+        async with answered(Caller()) as (leg, _):
+            sink = Listener()
+            leg.start(sink)
+            await sink.until(lambda: bool(sink.reasons))
+            assert sink.reasons == [EndReason.ICE_TIMEOUT]
+            assert sink.connections == 0
+
+    asyncio.run(body())
+
+
+def test_a_certificate_that_is_not_the_offered_one() -> None:
+    async def body() -> None:
+        caller = Caller()
+        offer = re.sub(r"(a=fingerprint:sha-256 )(..)", r"\g<1>00", await caller.offer())
+        async with answered(caller, offer=offer) as (leg, sdp):
+            sink = Listener()
+            leg.start(sink)
+            await caller.answered(sdp)
+            await sink.until(lambda: bool(sink.reasons))
+            assert sink.reasons == [EndReason.DTLS_FAILED]
+
+    asyncio.run(body())
+
+
+def test_a_handshake_that_is_never_answered() -> None:
+    async def body() -> None:
+        caller = Caller()
+        async with answered(caller) as (leg, sdp):
+            sink = Listener()
+            leg.start(sink)
+
+            async def stall(_: object) -> None:
+                await asyncio.Event().wait()
+
+            caller.dtls.start = stall  # type: ignore[method-assign]
+            await caller.answered(sdp)
+            await sink.until(lambda: bool(sink.reasons))
+            assert sink.reasons == [EndReason.DTLS_FAILED]
+
+    asyncio.run(body())
+
+
+def test_close_before_anything_has_happened() -> None:
+    async def body() -> None:
+        async with answered(Caller()) as (leg, _):
+            await leg.close(EndReason.DRAINED)
+            sink = Listener()
+            leg.start(sink)
+            assert (sink.notes, sink.reasons) == ([], [])
+
+    asyncio.run(body())
+
+
+def test_close_while_connecting() -> None:
+    async def body() -> None:
+        async with answered(Caller()) as (leg, _):
+            sink = Listener()
+            leg.start(sink)
+            await asyncio.sleep(0)
+            await leg.close(EndReason.CALLER_HUNG_UP)
+            assert sink.reasons == []
+
+    asyncio.run(body())
+
+
+def test_a_caller_without_any_candidate_connects_by_its_own_checks() -> None:
+    async def body() -> None:
+        caller = Caller()
+        offer = "\r\n".join(line for line in (await caller.offer()).split("\r\n") if "candidate" not in line)
+        async with answered(caller, WebRtcSettings(), offer) as (leg, sdp):
+            sink = Listener()
+            leg.start(sink)
+            await caller.answered(sdp)
+            await sink.until(lambda: sink.connections == 1)
+
+    asyncio.run(body())
+
+
+def test_trickled_candidates_are_tried_and_those_of_another_session_refused() -> None:
+    async def body() -> None:
+        caller = Caller()
+        sdp = await caller.offer()
+        offer = parse_offer(sdp.encode())
+        candidates = [line for line in sdp.split("\r\n") if line.startswith("a=candidate") and "127.0.0.1" not in line]
+        without = "\r\n".join(line for line in sdp.split("\r\n") if "candidate" not in line)
+        async with answered(caller, WebRtcSettings(), without) as (leg, _):
+            fragment = f"a=ice-ufrag:{offer.ice_ufrag}\r\na=ice-pwd:{offer.ice_pwd}\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n"
+            await leg.add_candidates(parse_fragment((fragment + "\r\n".join(candidates) + "\r\n").encode()))
+            assert len(leg._ice.remote_candidates) == len(candidates) > 0
+            with pytest.raises(Unprocessable):
+                await leg.add_candidates(parse_fragment(fragment.replace(offer.ice_ufrag, "other").encode()))
+            many = "".join(f"a=candidate:1 1 udp 1 192.0.2.{i} 9 typ host\r\n" for i in range(30))
+            for _ in range(3):
+                await leg.add_candidates(parse_fragment((fragment + many).encode()))
+                many = many.replace("192.0.2", "198.51.100")
+            assert len(leg._ice.remote_candidates) == MAX_CANDIDATES
+
+    asyncio.run(body())
+
+
+def test_two_certificates_a_day_not_two_a_call() -> None:
+    async def body() -> None:
+        mux = await UdpMux.open("127.0.0.1", 0)
+        first = mux.identity.certificate(0.0)
+        assert mux.identity.certificate(3600.0) is first
+        assert first._create_ssl_context(SRTP_PROFILES) is first._create_ssl_context(SRTP_PROFILES)
+        second = mux.identity.certificate(24 * 3600.0)
+        assert second is not first
+        assert second.fingerprint != first.fingerprint
+        await mux.close()
+
+    asyncio.run(body())
+
+
+# --- going down ---
+
+
+def test_a_bye_alone_is_not_the_end_and_a_bye_with_silence_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leg_module, "QUIET_AFTER_BYE", 0.4)
+
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            bye = build_rr(ReceiverReport(pair.far.ssrc)) + build_sdes(pair.far.ssrc, "c") + build_bye((pair.far.ssrc,))
+            async with ticking(pair.leg):
+                await pair.far.dtls._send_rtp(bye)
+                await pair.far.say(bytes(2 * MODEL_INPUT_RATE // 2))
+                assert pair.sink.reasons == []
+                await pair.sink.until(lambda: bool(pair.sink.reasons))
+            assert pair.sink.reasons == [EndReason.CALLER_GONE]
+
+    asyncio.run(body())
+
+
+def test_the_reason_is_read_before_the_end() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            await pair.far.opened.wait()
+            pair.leg.tell(Trouble("The model's quota is used up.", fatal=True))
+            await pair.leg.close(EndReason.MODEL_REFUSED)
+            assert (await pair.far.message("error"))["data"]["fatal"] is True  # type: ignore[index]
+            ended = await pair.far.message("server-message")
+            assert ended["data"]["reason"] == "model_refused"  # type: ignore[index]
+            assert await pair.far.saw_hangup() == 1
+
+    asyncio.run(body())
+
+
+def test_a_model_that_refuses_before_the_channel_is_up_is_still_read() -> None:
+    async def body() -> None:
+        caller = Caller()
+        async with answered(caller, WebRtcSettings()) as (leg, sdp):
+            sink = Listener()
+            leg.start(sink)
+            leg.tell(Trouble("The key was refused.", fatal=True))
+            closing = asyncio.ensure_future(leg.close(EndReason.MODEL_REFUSED))
+            await caller.answered(sdp)
+            error = await caller.message("error")
+            assert error["data"]["message"] == "The key was refused."  # type: ignore[index]
+            await closing
+            assert (sink.connections, sink.reasons) == (0, []), "the call itself is over"
+
+    asyncio.run(body())
+
+
+def test_nobody_waits_long_for_a_caller_who_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leg_module, "LAST_WORDS", 0.1)
+
+    async def body() -> None:
+        async with answered(Caller(), WebRtcSettings()) as (leg, _):
+            leg.start(Listener())
+            async with asyncio.timeout(2.0):
+                await leg.close(EndReason.MODEL_UNAVAILABLE)
+
+    asyncio.run(body())
+
+
+# --- RTCP and reports ---
+
+
+class Ahead:
+    """The loop's clock, and as much later as a test says."""
+
+    def __init__(self) -> None:
+        self.offset = 0.0
+
+    def __call__(self) -> float:
+        return time.monotonic() + self.offset
+
+
+def test_reports_go_out_with_a_name_and_come_in_with_loss_and_round_trip() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            leg, far = pair.leg, pair.far
+            clock = Ahead()
+            leg._clock = pair.mux.clock = clock
+            for frame in cut(tone(500, leg.rate, 0.4), leg.rate):
+                leg.send(frame)
+            await far.say(tone(500, MODEL_INPUT_RATE, 0.1))
+            clock.offset = 2.0
+            leg.send(None)
+            await far.until(lambda: any(isinstance(packet, SenderReport) for packet in far.control))
+            report = next(packet for packet in far.control if isinstance(packet, SenderReport))
+            ours = report.ssrc
+            assert report.packets >= 20
+            assert abs(report.ntp / 2**32 - (time.time() + 2_208_988_800 + 2.0)) < 1.0
+            assert [block.ssrc for block in report.reports] == [far.ssrc]
+            assert [name for packet in far.control if isinstance(packet, Sdes) for _, name in packet.cnames] == [
+                leg._sender.cname.encode()
+            ]
+            assert {packet.ssrc for packet in far.packets} == {ours}
+
+            lost = ReportBlock(ours, 64, 5, far.packets[-1].sequence, 480, report.ntp >> 16 & 0xFFFFFFFF, 0)
+            sr = build_sr(SenderReport(far.ssrc, ntp_timestamp(time.time()), 1, 2, 3, (lost,)))
+            await far.dtls._send_rtp(sr + build_sdes(far.ssrc, "caller"))
+            await far.dtls._send_rtp(build_remb(Remb(far.ssrc, 40_000, (ours,))) + build_sdes(far.ssrc, "caller"))
+            await pair.far.say(bytes(640))
+            await pair.sink.until(lambda: leg._sender.rtt is not None)
+            assert leg._sender.lost == 5
+            assert leg._sender.loss == 0.25
+            assert leg._sender.jitter == 0.01
+
+            clock.offset = 20.0
+            leg._media_at = clock()
+            leg.send(None)
+            (media,) = [note for note in pair.sink.notes if isinstance(note, MediaReport)]
+            assert media.packets_out >= 20
+            assert media.bytes_out > 400
+            assert media.packets_in >= 5
+            assert media.loss_ratio_in == 0.0
+            assert (media.lost_out, media.loss_ratio_out, media.srtp_failed) == (5, 0.25, 0)
+            assert media.rtt is not None
+            assert media.window > 15
+            await far.until(lambda: sum(isinstance(packet, SenderReport) for packet in far.control) > 1)
+            answer_block = [packet for packet in far.control if isinstance(packet, SenderReport)][-1].reports[0]
+            assert answer_block.last_sr != 0, "their SR is answered, so that they can tell the round trip"
+
+    asyncio.run(body())
+
+
+def test_a_receive_only_gateway_sends_reports_and_no_audio() -> None:
+    async def body() -> None:
+        async with webrtc_pair(caller=Caller(direction="sendonly")) as pair:
+            clock = Ahead()
+            pair.leg._clock = clock
+            async with ticking(pair.leg, cut(tone(500, pair.leg.rate, 0.2), pair.leg.rate)):
+                await pair.far.say(tone(500, MODEL_INPUT_RATE, 0.3))
+                clock.offset = 2.0
+                await pair.far.until(lambda: any(isinstance(packet, ReceiverReport) for packet in pair.far.control))
+            assert pair.far.packets == []
+            assert pair.sink.seconds > 0.2
+
+    asyncio.run(body())
+
+
+def test_a_listener_who_never_speaks_is_not_taken_for_gone() -> None:
+    async def body() -> None:
+        async with webrtc_pair(caller=Caller(direction="recvonly"), patience=0.5) as pair:
+            async with ticking(pair.leg, cut(tone(500, pair.leg.rate, 1.0), pair.leg.rate)):
+                report = build_rr(ReceiverReport(pair.far.ssrc)) + build_sdes(pair.far.ssrc, "caller")
+                for seconds in (0.3, 0.6, 0.9):
+                    await pair.far.heard(seconds)
+                    await pair.far.dtls._send_rtp(report)
+            assert pair.sink.reasons == []
+
+    asyncio.run(body())
+
+
+# --- data channel ---
+
+
+def test_the_handshake_and_every_message() -> None:
+    async def body() -> None:
+        async with webrtc_pair(caller=Caller(label="chat")) as pair:
+            await pair.far.opened.wait()
+            pair.leg.tell(StateChanged(State.ACTIVE))
+            pair.leg.tell(ModelSaid("Hello"))
+            pair.far.post("client-ready", {"version": "2.1.0"})
+            ready = await pair.far.message("bot-ready")
+            assert ready == pair.far.messages[0]
+            assert (await pair.far.message("bot-output"))["data"]["text"] == "Hello"  # type: ignore[index]
+            pair.far.post("send-text", {"content": "hi"})
+            pair.far.post("disconnect-bot")
+            await pair.sink.until(lambda: len(pair.sink.messages) == 3)
+            assert pair.sink.messages == [ClientReady("2.1.0"), SendText("hi"), DisconnectBot()]
+
+    asyncio.run(body())
+
+
+def test_no_channel_no_captions() -> None:
+    async def body() -> None:
+        async with webrtc_pair(caller=Caller(label=None)) as pair:
+            assert "TELL" not in {ability.name for ability in pair.leg.can}
+            pair.leg.tell(ModelSaid("to nobody"))
+
+    asyncio.run(body())
+
+
+def test_twenty_messages_a_second_and_no_more() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            await pair.far.opened.wait()
+            for _ in range(60):
+                pair.far.post("send-text", {"content": "spam"})
+            pair.far.channel.send("not json")
+            await pair.far.say(bytes(2 * MODEL_INPUT_RATE // 5))  # 0.2 s later there is room for four more
+            pair.far.post("client-ready")
+            await pair.sink.until(lambda: ClientReady() in pair.sink.messages)
+            assert 20 <= len(pair.sink.messages) <= 25
+            assert pair.leg._channel.refused >= 35
+            assert pair.sink.failed == []
+
+    asyncio.run(body())
+
+
+def test_a_message_that_makes_no_sense_is_counted() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            await pair.far.opened.wait()
+            for text in ("", "ping: 1", "{", "[]", '{"label":"rtvi-ai","type":"nonsense"}', b"\xff\xfe\x00", b""):
+                pair.far.channel.send(text)
+            pair.far.post("client-ready")
+            await pair.sink.until(lambda: bool(pair.sink.messages))
+            assert pair.leg.tally.malformed == 4
+            assert pair.sink.messages == [ClientReady()]
+
+    asyncio.run(body())
+
+
+def test_other_channels_are_nobodys_business() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            await pair.far.opened.wait()
+            other = pair.far.pc.createDataChannel("files")
+            closed = asyncio.Event()
+            other.on("close", closed.set)
+            await asyncio.wait_for(closed.wait(), 5)
+            pair.far.post("client-ready")
+            await pair.sink.until(lambda: bool(pair.sink.messages))
+
+    asyncio.run(body())
+
+
+def test_a_bug_in_a_message_is_the_calls_and_the_channel_goes_on() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            await pair.far.opened.wait()
+            take = pair.sink.message
+
+            def stumble(value: object) -> None:
+                raise ZeroDivisionError(value)
+
+            pair.sink.message = stumble  # type: ignore[method-assign, assignment]
+            pair.far.post("disconnect-bot")
+            await pair.sink.until(lambda: bool(pair.sink.failed))
+            pair.sink.message = take  # type: ignore[method-assign]
+            pair.far.post("client-ready")
+            await pair.sink.until(lambda: bool(pair.sink.messages))
+
+    asyncio.run(body())
+
+
+# --- strangers and hostile callers ---
+
+
+def test_strangers_can_do_nothing() -> None:
+    """Random datagrams, a DTLS alert, DTLS and SRTP look-alikes, forged checks: at any moment of a call's life."""
+
+    async def body() -> None:
+        caller = Caller()
+        async with answered(caller, WebRtcSettings()) as (leg, sdp):
+            sink = Listener()
+            leg.start(sink)
+            address = ("127.0.0.1", leg._ice._mux.port)
+            stranger = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            stranger.setblocking(False)
+            seed = random.Random(5)
+            forged = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+            forged.attributes["USERNAME"] = f"{leg.ice_ufrag}:x"
+            forged.attributes["PRIORITY"] = 1
+            forged.add_message_integrity(b"wrong")
+            alert = bytes.fromhex("15fefd000000000000000000020228")
+
+            def flood() -> None:
+                for _ in range(40):
+                    stranger.sendto(seed.randbytes(seed.randrange(1, 200)), address)
+                for datagram in (alert, bytes(forged), b"\x80\x60" + bytes(40), b"\x16\xfe\xfd" + bytes(60), b""):
+                    stranger.sendto(datagram, address)
+
+            flood()
+            await caller.answered(sdp)
+            flood()
+            await sink.until(lambda: sink.connections == 1)
+            flood()
+            async with ticking(leg):
+                await caller.say(tone(440, MODEL_INPUT_RATE, 0.3))
+                await sink.until(lambda: sink.seconds > 0.2)
+            with pytest.raises(BlockingIOError):
+                stranger.recv(2048)  # nothing was answered
+            stranger.close()
+            assert sink.failed == []
+            assert sink.reasons == []
+            dropped = leg._ice._mux.dropped
+            assert dropped["unknown_source"] > 20
+            assert dropped["bad_stun"] >= 3
+
+    asyncio.run(body())
+
+
+def wire(pair: WebRtcPair) -> tuple[object, tuple[str, int]]:
+    """The caller's own socket and where it leads: a source that has proven itself."""
+    connection = pair.far.dtls.transport._connection
+    active = connection._nominated[1]
+    return active.protocol.transport, active.remote_addr
+
+
+def test_garbage_from_the_callers_own_address_is_counted() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            transport, remote = wire(pair)
+            seed = random.Random(6)
+            for size in range(1, 300):
+                transport.sendto(b"\x80" + seed.randbytes(size), remote)  # type: ignore[attr-defined]
+                transport.sendto(seed.randbytes(size), remote)  # type: ignore[attr-defined]
+            async with ticking(pair.leg):
+                await pair.far.say(tone(440, MODEL_INPUT_RATE, 0.3))
+                await pair.sink.until(lambda: pair.sink.seconds > 0.2)
+            assert pair.sink.failed == []
+            assert pair.sink.reasons == []
+            assert pair.leg.tally.srtp_failed > 200
+
+    asyncio.run(body())
+
+
+def test_garbage_inside_the_encryption_is_counted() -> None:
+    """RTP and RTCP of random content, correctly protected; then SCTP and data channel messages of random content."""
+
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            dtls = pair.far.dtls
+            seed = random.Random(7)
+            for _ in range(300):
+                body_ = seed.randbytes(seed.randrange(0, 80))
+                rtp = bytes((0x80 | seed.choice((0, 0x10, 0x20, 5)), seed.choice((96, 110, 0, 77)))) + seed.randbytes(10) + body_
+                rtcp = bytes((0x80 | seed.randrange(64), seed.randrange(192, 224))) + seed.randbytes(6) + body_
+                for data, protect in ((rtp, dtls._tx_srtp.protect), (rtcp, dtls._tx_srtp.protect_rtcp)):
+                    with contextlib.suppress(Exception):  # libsrtp refuses to protect some of it
+                        await dtls.transport._send(protect(data))
+                sctp = pair.far.pc.sctp
+                chunk = bytes((seed.randrange(16), seed.randrange(256))) + seed.choice((4, 8, 20, 60)).to_bytes(2, "big")
+                await dtls._send_data(sctp_packet(sctp._remote_verification_tag, chunk + seed.randbytes(60)))
+            await pair.far.opened.wait()
+            async with ticking(pair.leg):
+                await pair.far.say(tone(440, MODEL_INPUT_RATE, 0.3))
+                await pair.sink.until(lambda: pair.leg.tally.malformed > 0)
+            assert pair.sink.failed == []
+            assert pair.sink.reasons == []
+            assert pair.leg._channel.malformed > 0
+
+    asyncio.run(body())
+
+
+def sctp_packet(tag: int, chunks: bytes) -> bytes:
+    """A packet with a right checksum."""
+    from google_crc32c import value as crc32c
+
+    header = (5000).to_bytes(2, "big") * 2 + tag.to_bytes(4, "big")
+    return header + crc32c(header + bytes(4) + chunks).to_bytes(4, "little") + chunks
+
+
+def test_a_caller_with_many_addresses_is_limited() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            leg = pair.leg
+            sockets = []
+            for _ in range(MAX_CANDIDATES + 8):
+                sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+                sockets.append(sock)
+                request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+                request.attributes["USERNAME"] = f"{leg._ice.local_username}:{leg._ice.remote_username}"
+                request.attributes["PRIORITY"] = 1
+                request.attributes["ICE-CONTROLLING"] = 1
+                request.add_message_integrity(leg._ice.local_password.encode())
+                sock.sendto(bytes(request), ("127.0.0.1", pair.mux.port))
+            async with ticking(leg):
+                await pair.far.say(tone(440, MODEL_INPUT_RATE, 0.2))
+                await pair.sink.until(lambda: pair.sink.seconds > 0.1)
+            assert len(leg._ice._remote_candidates) == MAX_CANDIDATES
+            assert pair.mux.dropped["pair_cap"] >= 8
+            for sock in sockets:
+                sock.close()
+
+    asyncio.run(body())
+
+
+def test_a_repeated_packet_is_a_duplicate_and_no_failure() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            transport, remote = wire(pair)
+            sent: list[bytes] = []
+            send = pair.far.dtls.transport._send
+
+            async def record(data: bytes) -> None:
+                sent.append(data)
+                await send(data)
+
+            pair.far.dtls.transport._send = record  # type: ignore[method-assign]
+            await pair.far.say(tone(440, MODEL_INPUT_RATE, 0.1))
+            for datagram in sent:
+                transport.sendto(datagram, remote)  # type: ignore[attr-defined]
+            await pair.far.say(tone(440, MODEL_INPUT_RATE, 0.1))
+            await pair.sink.until(lambda: pair.sink.seconds > 0.15)
+            assert pair.leg.tally.repeated == 5
+            assert pair.leg.tally.srtp_failed == 0
+
+    asyncio.run(body())
+
+
+def test_one_calls_bug_leaves_nine_neighbours_alone() -> None:
+    async def body() -> None:
+        mux = await UdpMux.open("127.0.0.1", 0)
+        callers, legs, sinks = [], [], []
+        for _ in range(10):
+            caller, sink = Caller(label=None), Listener()
+            leg, sdp = await answer(parse_offer((await caller.offer()).encode()), mux, WebRtcSettings(), mux.clock())
+            leg.start(sink)
+            await caller.answered(sdp)
+            callers.append(caller)
+            legs.append(leg)
+            sinks.append(sink)
+        await asyncio.gather(*[caller.connected() for caller in callers])
+        await asyncio.gather(*[sink.until(lambda s=sink: s.connections == 1) for sink in sinks])
+        sinks[4].bug = ZeroDivisionError("a bug")
+        await asyncio.gather(*[caller.say(tone(440, MODEL_INPUT_RATE, 0.3)) for caller in callers])
+        await asyncio.gather(*[sink.until(lambda s=sink: s.seconds > 0.2 or bool(s.failed)) for sink in sinks])
+        assert [bool(sink.failed) for sink in sinks] == [index == 4 for index in range(10)]
+        await asyncio.gather(*[leg.close(EndReason.CALLER_HUNG_UP) for leg in legs])
+        await asyncio.gather(*[caller.close() for caller in callers])
+        assert len(mux) == 0
+        await mux.close()
+
+    asyncio.run(body())
+
+
+def test_a_bug_while_connecting_is_reported() -> None:
+    async def body() -> None:
+        caller = Caller()
+        async with answered(caller, WebRtcSettings()) as (leg, sdp):
+            sink = Listener()
+
+            def stumble() -> None:
+                raise ZeroDivisionError("in connected")
+
+            sink.connected = stumble  # type: ignore[method-assign]
+            leg.start(sink)
+            await caller.answered(sdp)
+            await sink.until(lambda: bool(sink.failed))
+            assert isinstance(sink.failed[0], ZeroDivisionError)
+
+    asyncio.run(body())
+
+
+def test_setup_stages_in_order() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            await pair.far.say(tone(440, MODEL_INPUT_RATE, 0.1))
+            await pair.sink.until(lambda: bool(pair.sink.frames))
+            stages = [note.stage for note in pair.sink.notes if isinstance(note, StageReached)]
+            assert stages == [SetupStage.ICE, SetupStage.DTLS, SetupStage.FIRST_RTP_IN]
+
+    asyncio.run(body())
+
+
+def test_a_packet_leaves_in_the_call_that_sends_it() -> None:
+    """No queue, no task: the datagram is in the far end's socket when send returns."""
+
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            transport, _ = wire(pair)
+            sock = transport.get_extra_info("socket")  # type: ignore[attr-defined]
+            before = len(asyncio.all_tasks())
+            for frame in cut(tone(500, pair.leg.rate, 0.1), pair.leg.rate):
+                assert isinstance(frame, AudioFrame)
+                pair.leg.send(frame)
+            waiting = socket.socket(fileno=sock.fileno())
+            got = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    got += 127 < waiting.recv(2048)[0] < 192
+            waiting.detach()
+            assert got >= 5
+            assert len(asyncio.all_tasks()) == before
+
+    asyncio.run(body())
