@@ -164,6 +164,22 @@ def _emulator(argv: Sequence[str], _: Environ) -> int:
         return _complain(str(error), status=2)
 
 
+def _call(argv: Sequence[str], _: Environ) -> int:
+    from gateway.dial import DialSettings, dial
+
+    parser = _parser("call")
+    parser.add_argument(
+        "--url", default="http://127.0.0.1:8080", help="of the gateway or its WHIP endpoint (default %(default)s)"
+    )
+    parser.add_argument("--wav", type=Path, required=True, metavar="FILE", help="what to say: any audio file, any rate")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="WAV file for the answer")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line instead of text")
+    parser.add_argument("--key", default="", help="API key")
+    parser.add_argument("--profile", default="", metavar="NAME", help="of the gateway's profiles")
+    parser.add_argument("--seconds", type=float, help="length of the call (default: until the answer is over)")
+    return _run(dial(DialSettings(**vars(parser.parse_args(argv)))))
+
+
 def _loadtest(argv: Sequence[str], environ: Environ) -> int:
     from gateway.loadtest import command
 
@@ -175,6 +191,7 @@ def _loadtest(argv: Sequence[str], environ: Environ) -> int:
 COMMANDS: Mapping[str, Command] = {
     "serve": Command("Run the gateway (what happens without a command).", _serve),
     "emulator": Command("Run only the emulator of the Gemini Live service.", _emulator),
+    "call": Command("Call a gateway from here: say a recording, write down the answer.", _call),
     "loadtest": Command("Call a gateway many times over and measure.", _loadtest),
     "config": Command("Show the configuration in force, secrets masked.", _config),
 }

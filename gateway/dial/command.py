@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -151,9 +152,14 @@ async def _offer(http: aiohttp.ClientSession, settings: DialSettings, sdp: str) 
                 raise DialError(f"{settings.url}: answered without naming the call; is it a WHIP server?")
             return body, url.join(URL(response.headers["Location"]))
     except aiohttp.ClientConnectorError as exc:
-        raise DialError(f"{settings.url}: {exc.os_error.strerror or 'cannot connect'}") from None
+        raise DialError(f"{settings.url}: {_what(exc.os_error)}") from None
     except (aiohttp.ClientError, TimeoutError) as exc:
         raise DialError(f"{settings.url}: {str(exc) or 'no answer'}") from None
+
+
+def _what(error: OSError) -> str:
+    """The system's words for `error`: event loops put their own in its place."""
+    return os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or "cannot connect"
 
 
 def refusal(status: int, body: str, retry_after: str) -> str:
