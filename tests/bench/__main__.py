@@ -1,0 +1,132 @@
+"""`make bench`: the tables, as text and JSON. `python -m tests.bench [capacity half textbook memory setup] [--seconds S]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tests.bench.measure import OTHER_CORE, Run, measure
+from tests.bench.process import commit, cpu_model
+from tests.bench.search import capacity
+from tests.bench.setups import measure_setups
+
+RESULTS = Path(__file__).parent / "results"
+
+
+class Report:
+    """Text as it comes, JSON at the end."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.data: dict[str, Any] = {"commit": commit(), "cpu": cpu_model(), "cores": os.cpu_count(), "runs": []}
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+        self.lines.append(line)
+
+    def attempt(self, name: str, persona: str, seconds: float, *, talking: bool) -> Callable[[int], Run]:
+        """A function that makes one run and notes it."""
+
+        def attempt(calls: int) -> Run:
+            run = measure(name, calls, persona=persona, seconds=seconds, talking=talking)
+            self.data["runs"].append(run.as_json())
+            self.say("  " + run.line())
+            return run
+
+        return attempt
+
+    def write(self, into: Path) -> None:
+        into.mkdir(parents=True, exist_ok=True)
+        stem = f"{time.strftime('%Y%m%d-%H%M', time.gmtime())}-{self.data['commit'].rstrip('+')}"
+        (into / f"{stem}.json").write_text(json.dumps(self.data, indent=1) + "\n")
+        (into / f"{stem}.txt").write_text("\n".join(self.lines) + "\n")
+
+
+def bench_capacity(report: Report, args: argparse.Namespace) -> None:
+    report.say("calls per core, the model always talking")
+    found = capacity(
+        report.attempt("ours", "talker", args.seconds, talking=True), start=args.start, step=20, resolution=args.resolution
+    )
+    report.data["capacity"] = found
+    report.say(f"calls per core, always talking: {found}")
+
+
+def bench_half(report: Report, args: argparse.Namespace) -> None:
+    report.say("calls per core, the model talking half the time")
+    found = capacity(
+        report.attempt("ours", "talker:3,3", args.seconds, talking=False),
+        start=args.start + 20,
+        step=20,
+        resolution=args.resolution,
+    )
+    report.data["capacity_half"] = found
+    report.say(f"calls per core, talking half the time: {found}")
+
+
+def bench_textbook(report: Report, args: argparse.Namespace) -> None:
+    report.say("the textbook gateway, the model always talking")
+    found = capacity(report.attempt("textbook", "talker", args.seconds, talking=True), start=10, step=4, resolution=1)
+    report.data["textbook"] = found
+    report.say(f"textbook calls per core: {found}")
+    if found and "capacity" in report.data:
+        report.data["ratio"] = report.data["capacity"] / found
+        counts = "" if found >= 12 else "; does not count: the textbook should pass 12 itself"
+        report.say(f"ratio: {report.data['ratio']:.1f}{counts}")
+
+
+def bench_memory(report: Report, args: argparse.Namespace) -> None:
+    del args
+    for word, persona in (("idle", "talker:1,100000"), ("talking", "talker")):
+        run = measure("ours", 40, persona=persona, seconds=10.0, talking=persona == "talker")
+        report.data[f"memory_{word}"] = run.memory_per_call
+        report.data["runs"].append(run.as_json())
+        report.say(f"memory per {word} call: {run.memory_per_call / 1024:.0f} KiB ({run.threads} threads)")
+
+
+def bench_cpu(report: Report, args: argparse.Namespace) -> None:
+    run = report.attempt("ours", "talker", args.seconds, talking=True)(80)
+    report.data["cpu_at_80"] = run.cpu_per_call
+    report.say(f"CPU per call-second at 80 calls: {run.cpu_per_call * 1000:.2f} ms")
+
+
+def bench_setup(report: Report, args: argparse.Namespace) -> None:
+    del args
+    cost = measure_setups("ours")
+    report.data["setup"] = asdict(cost)
+    report.say(f"setup: {cost.line()}")
+
+
+TABLES: dict[str, Callable[[Report, argparse.Namespace], None]] = {
+    "cpu": bench_cpu,
+    "capacity": bench_capacity,
+    "half": bench_half,
+    "textbook": bench_textbook,
+    "memory": bench_memory,
+    "setup": bench_setup,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("tables", nargs="*", choices=[*TABLES, []], help="default: all")
+    parser.add_argument("--seconds", type=float, default=30.0, help="length of a window (default %(default)s)")
+    parser.add_argument("--start", type=int, default=80, help="calls to begin the search with (default %(default)s)")
+    parser.add_argument("--resolution", type=int, default=4, help="of a capacity, in calls (default %(default)s)")
+    parser.add_argument("--into", type=Path, default=RESULTS, help="folder of the results")
+    args = parser.parse_args()
+    os.sched_setaffinity(0, {OTHER_CORE})
+    report = Report()
+    report.say(f"{report.data['cpu']}, {report.data['cores']} cores, commit {report.data['commit']}")
+    for name in args.tables or TABLES:
+        TABLES[name](report, args)
+    report.write(args.into)
+
+
+if __name__ == "__main__":
+    main()

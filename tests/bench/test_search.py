@@ -1,0 +1,68 @@
+"""The search for the capacity, without a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.bench.measure import Run, judge
+from tests.bench.process import busy_shares, json_lines
+from tests.bench.search import capacity, verdict
+
+
+def machine(limit: int, *, tells_up_to: int = 10_000) -> tuple[Callable[[int], Run], list[int]]:
+    """Runs that pass up to `limit` calls, and are void above `tells_up_to`; and the sizes that were tried."""
+    tried: list[int] = []
+
+    def attempt(size: int) -> Run:
+        tried.append(size)
+        void = "core 1" if size > tells_up_to else ""
+        return Run("fake", "talker", size, 30.0, faults=() if size <= limit else ("slow",), void=void)
+
+    return attempt, tried
+
+
+@pytest.mark.parametrize("limit", [0, 1, 39, 40, 41, 87, 88, 110, 203])
+def test_the_capacity_is_found(limit: int) -> None:
+    attempt, tried = machine(limit)
+    found = capacity(attempt, start=40, step=20, resolution=2)
+    assert found <= limit < found + 2
+    assert len(tried) < 40
+
+
+def test_what_the_machine_cannot_tell_is_not_claimed() -> None:
+    attempt, _ = machine(500, tells_up_to=90)
+    assert 88 <= capacity(attempt, start=40, step=20, resolution=2) <= 90
+
+
+def test_the_median_of_three_decides() -> None:
+    outcomes = iter([(), ("slow",), ()])
+    assert verdict(5, lambda size: Run("fake", "talker", size, 30.0, faults=next(outcomes)))
+
+
+def judged(**load: object) -> Run:
+    good = {"connected": 2, "packets": {"rate_least": 50.0}, "gap": {"p99_worst_stream": 0.03}}
+    run = Run("fake", "talker", 2, 10.0, load=good | load, cpu=5.0, cores=(0.5, 0.4), uplink_least=1.0)
+    judge(run, talking=True)
+    return run
+
+
+def test_what_does_not_pass() -> None:
+    assert judged().passed
+    assert judged(connected=1).faults == ("only 1 connected",)
+    assert judged(packets={"rate_least": 49.4}).faults == ("slowest stream 49.4/s",)
+    assert judged(gap={"p99_worst_stream": 0.07}).faults == ("p99 gap 70 ms",)
+
+
+def test_a_busy_other_core_voids_a_run() -> None:
+    run = judged()
+    run.cores = (0.5, 0.85)
+    judge(run, talking=True)
+    assert run.void
+    assert not run.passed
+
+
+def test_reading_what_processes_say() -> None:
+    assert list(json_lines(iter(['{"a": 1}\n', "noise\n", "[1]\n", '{"b": 2}']))) == [{"a": 1}, {"b": 2}]
+    assert busy_shares([(1.0, 2.0)], [(1.5, 3.0)]) == [0.5]
