@@ -164,7 +164,7 @@ def _emulator(argv: Sequence[str], _: Environ) -> int:
         return _complain(str(error), status=2)
 
 
-def _call(argv: Sequence[str], _: Environ) -> int:
+def _call(argv: Sequence[str], environ: Environ) -> int:
     from gateway.dial import DialSettings, dial
 
     parser = _parser("call")
@@ -174,7 +174,11 @@ def _call(argv: Sequence[str], _: Environ) -> int:
     parser.add_argument("--wav", type=Path, required=True, metavar="FILE", help="what to say: any audio file, any rate")
     parser.add_argument("--save", type=Path, metavar="FILE", help="WAV file for the answer")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of text")
-    parser.add_argument("--key", default="", help="API key")
+    parser.add_argument(
+        "--key",
+        default=environ.get("GATEWAY_API_KEY", ""),
+        help="API key of the gateway; better in GATEWAY_API_KEY: argv is public",
+    )
     parser.add_argument("--profile", default="", metavar="NAME", help="of the gateway's profiles")
     parser.add_argument("--seconds", type=float, help="length of the call (default: until the answer is over)")
     return _run(dial(DialSettings(**vars(parser.parse_args(argv)))))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -111,25 +112,24 @@ class Whip:
 
     async def call(self, request: web.Request) -> web.Response:
         """POST: an offer in, 201 with the answer out. Admission holds a place before anything costly is made."""
-        loop = asyncio.get_running_loop()
-        stages = [(SetupStage.AUTH, loop.time())]
+        stages = [(SetupStage.AUTH, time.monotonic())]
         try:
             profile = pick(request[KEY], self._profiles, request.query.get("profile"))
             offer = self._readable(await read_body(request, SDP_TYPE, self._body_timeout))
         except (SignalingError, web.HTTPException):
             self._watch.call_attempted(LegKind.WEBRTC, eligible=False)
             raise
-        stages.append((SetupStage.SDP, loop.time()))
+        stages.append((SetupStage.SDP, time.monotonic()))
         self._watch.call_attempted(LegKind.WEBRTC, eligible=True)
         try:
             admission = self._registry.admit(LegKind.WEBRTC)
         except Refused as refused:
             self._watch.admission_refused(refused.reason)
             raise
-        stages.append((SetupStage.ADMISSION, loop.time()))
+        stages.append((SetupStage.ADMISSION, time.monotonic()))
         try:
             leg, answer = await self._answer(offer, request[ARRIVED])
-            stages.append((SetupStage.ANSWER, loop.time()))
+            stages.append((SetupStage.ANSWER, time.monotonic()))
             call = self._registry.start(admission, leg, profile)
         finally:
             self._registry.give_up(admission)
