@@ -53,6 +53,9 @@ MAX_FILL = 0.5
 LATE_RUN = 5
 """So many late packets in a row, at the pace of real time, are a path that became slower for good: they are the new origin."""
 
+MAX_COPIES = 8
+"""Packets after a lost one that are waited for because they may carry its copy."""
+
 MAX_STORED = 128
 """Packets held back by holes; over it the oldest hole gives way."""
 
@@ -161,6 +164,7 @@ class JitterBuffer:
         self._window_ends = 0.0
         self._returns = 0.0  # share of missing packets that came after all, over about the last 16
         self._redundancy = 0  # ticks by which this sender's copies lag
+        self._inband = False  # the packets before holes have lately been carried by those after
         self._alive_until = 0.0
         self._pausing = False
         self._quiet_from: int | None = None  # begin of the pause that ends at `_next`
@@ -295,6 +299,7 @@ class JitterBuffer:
 
     def _fill(self, first: int, stored: _Stored, now: float, steps: list[Step]) -> bool:
         """Fill the hole before the first stored packet. False when waiting is better; then the deadline is set."""
+        restorable = False
         while (hole := first - self._next) > 0:
             if not self._lost_before(stored.sequence):
                 repaid = min(self._owed, hole)
@@ -303,12 +308,15 @@ class JitterBuffer:
                     steps.append(Quiet(hole - repaid, stored.at))
                 self._next = first
                 return True
-            until = self._give_up_at()
-            overfull = len(self._store) > MAX_STORED
-            restorable = hole <= stored.duration and self._carries_previous(stored.payload)
-            if now < until and not overfull and (not restorable or self._returns > 0.5):
-                self.deadline = until
-                return False
+            if hole <= stored.duration:
+                self._inband = self._carries_previous(stored.payload)
+                restorable = self._inband
+            if not (restorable and self._returns < 0.5) and len(self._store) <= MAX_STORED:
+                copies = 0 if restorable else max(self._redundancy // self._duration, self._inband)
+                until = self._give_up_at(first, stored, copies)
+                if now < until:
+                    self.deadline = until
+                    return False
             size = min(hole, self._duration)
             self._returns -= self._returns / 16
             if restorable:
@@ -325,16 +333,22 @@ class JitterBuffer:
         between = range(self._played + 1, sequence)
         return len(between) > MAX_REMEMBERED or any(number in self._missing for number in between)
 
-    def _give_up_at(self) -> float:
-        """Loop time until which the packet at `_next` may still come."""
-        due = self._transit + self._next * self._tick
-        until = 0.0
-        if self._reach:
-            shown = min(stored.at for stored in self._store.values())
-            until = min(shown + self._reach * REACH_MARGIN, due + self._lateness) + EDGE
-        if self._redundancy and self._next + self._redundancy > max(self._store):
-            until = max(until, due + self._redundancy * self._tick + self._lateness + EDGE)
-        return min(until, due + MAX_WAIT)
+    def _give_up_at(self, first: int, stored: _Stored, copies: int) -> float:
+        """Loop time until which the frame at `_next` may still come, by itself or as one of `copies` in the packets after it."""
+        ahead = max(1, round((first - self._next) / self._duration))
+        sequence = max(self._played + 1, stored.sequence - ahead)
+        until = max(
+            self._may_come(sequence + back, self._next + back * self._duration) for back in range(min(copies, MAX_COPIES) + 1)
+        )
+        return min(until, self._transit + self._next * self._tick + MAX_WAIT)
+
+    def _may_come(self, sequence: int, position: int) -> float:
+        """Loop time until which this packet may still come; 0 when it has come, or has no chance."""
+        shown = self._missing.get(sequence)
+        latest = self._transit + position * self._tick + self._lateness
+        if shown is None:
+            return latest + EDGE if sequence > self._highest else 0.0
+        return min(shown + self._reach * REACH_MARGIN, latest) + EDGE if self._reach else 0.0
 
     def _stall_deadline(self) -> float | None:
         if self.filled_until is None:

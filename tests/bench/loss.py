@@ -25,16 +25,20 @@ from gateway.media.audio import MODEL_INPUT_RATE, AudioFrame
 from gateway.media.codec import Codec, CodecName
 from gateway.media.opus import Application, OpusDecoder, OpusEncoder, has_fec
 from gateway.wire.rtp import pack_rtp_header
-from tests.audio import NUMBERS, find_chirps, numbered, read_numbers
+from tests.audio import NUMBERS, find, numbered, read_numbers
 from tests.netem import Netem, Outage
 
 PTIME = 0.02
 TICKS = 960
 OPUS, RED = 111, 63
+# Two numbers are left out. When the next packet is lost, a codec's delay cuts 6.5 ms off a frame, and of what is left of their
+# second tone, 300 Hz, nobody can tell it from 450 Hz.
+LEGIBLE = tuple(number for number in range(NUMBERS) if number not in (12, 24))
 CODECS = (Codec(CodecName.OPUS, OPUS, 48_000, 2), Codec(CodecName.RED, RED, 48_000, 2))
+LONG = 60.0
 DELAY = 0.02
 SURE = 0.5
-"""Correlation at which a chirp counts as read. Under it nothing true is left: concealment alone passes for its frame 1 time in 40."""
+"""Correlation at which a chirp counts as read. Concealment then passes for its frame 1 time in 40; it is lost all the same."""
 
 POLL = 0.02
 """Seconds between the leg's looks at the receiver's deadline: the call's tick."""
@@ -48,7 +52,7 @@ class Trace:
     """A network and a caller."""
 
     name: str
-    seconds: float = 60.0
+    seconds: float = LONG
     seed: int = 1
     net: dict[str, object] = field(default_factory=dict)
     fec: bool = True
@@ -117,11 +121,12 @@ def payloads(count: int, fec: bool) -> tuple[list[bytes], float]:
     rate = MODEL_INPUT_RATE
     # At the 32 kb/s that browsers use, one chirp in ten can't be read even without loss; at 64 kb/s all can, FEC copies too.
     encoder = OpusEncoder(rate, application=Application.VOIP, bitrate=64_000, complexity=10, fec=fec, loss=FEC_LOSS)
-    pcm = numbered(count, rate)
+    pcm = b"".join(numbered(1, rate, LEGIBLE[number % len(LEGIBLE)]) for number in range(count))
     size = rate // 50 * 2
     encoded = [encoder.encode(pcm[at : at + size]) for at in range(0, len(pcm), size)]
     decoder = OpusDecoder(MODEL_INPUT_RATE)
-    return encoded, find_chirps(b"".join(map(decoder.decode, encoded[:50])), MODEL_INPUT_RATE, 50)
+    heard = b"".join(map(decoder.decode, encoded[:200]))
+    return encoded, find(pcm[: rate * 2], heard, rate, 0.02)
 
 
 def red_payload(payloads: Sequence[bytes], number: int, copies: int) -> bytes:
@@ -211,7 +216,7 @@ def run(trace: Trace) -> Result:
     _, lookahead = payloads(count, trace.fec)
     numbers = read_numbers(pcm + bytes(1_280), MODEL_INPUT_RATE, lookahead, sure=SURE)
     numbers += [None] * (count - len(numbers))
-    whole = np.array([False] * first + [numbers[at] == (first + at) % NUMBERS for at in range(count - first)])
+    whole = np.array([False] * first + [numbers[at] == LEGIBLE[(first + at) % len(LEGIBLE)] for at in range(count - first)])
     can = recoverable(trace, came)
     # When each frame's last sample left.
     ends = np.cumsum([frame.samples for _, frame in heard])
@@ -269,7 +274,7 @@ def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=LONG)
     parser.add_argument("--only", default="")
     arguments = parser.parse_args()
     rows = [trace for trace in traces(arguments.seconds) if arguments.only in trace.name]
