@@ -1,4 +1,4 @@
-// A call to the gateway. How to use it: call.d.ts.
+// A call. How to use it: call.d.ts.
 
 import { MAX_TEXT, envelope, parse } from './rtvi.js';
 import { Captions, next } from './state.js';
@@ -35,7 +35,7 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 	const listeners = {};
 	const captions = new Captions();
 	const remote = new MediaStream();
-	const audio = Object.assign(options.audio ?? new Audio(), { autoplay: true, playsInline: true, srcObject: remote });
+	const audio = Object.assign(options.audio ?? new Audio(), { autoplay: true, playsInline: true });
 	audio.play().catch(() => {}); // in the tap itself: iOS plays nothing else
 	let state = 'idle';
 	let away = false; // the network is lost
@@ -109,6 +109,7 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 		sender = mine.addTransceiver(track ?? 'audio').sender;
 		mine.ontrack = (event) => {
 			remote.addTrack(event.track);
+			audio.srcObject = remote;
 			play();
 		};
 		news.onopen = () => news.send(envelope('client-ready', { version: '2.0.0', about: { library: 'call.js' } }));

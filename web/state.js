@@ -1,4 +1,4 @@
-// Whose turn it is, and who said what. Pure.
+// Whose turn it is, who said what. Pure.
 
 const ANSWER = { 'bot-started-speaking': 'speaking' };
 const OVER = { 'bot-stopped-speaking': 'listening', 'bot-interrupted': 'listening' };
@@ -12,7 +12,9 @@ const MOVES = {
 	speaking: OVER,
 };
 
-export const next = (state, step) => (step === 'hang-up' ? 'ended' : (MOVES[state]?.[step] ?? state));
+export const next = (state, step) =>
+	step === 'hang-up' ? 'ended' : Object.hasOwn(MOVES[state] ?? {}, step) ? MOVES[state][step] : state;
+
 
 /** Puts the words of both sides into lines: `Transcript` of call.d.ts. */
 export class Captions {
@@ -30,7 +32,7 @@ export class Captions {
 		else if (type === 'bot-output') line = this.#output(data);
 		// The caller's words may come after the answer's: keep their place.
 		else if (type === 'user-started-speaking' && !(this.#user?.id > (bot?.id ?? 0))) this.#open('user');
-		else if (type in OVER && bot && !bot.final) {
+		else if (OVER[type] === 'listening' && bot && !bot.final) {
 			const interrupted = type === 'bot-interrupted';
 			line = Object.assign(bot, { final: true, interrupted }, !interrupted && { spoken: bot.text.length });
 		}
@@ -60,7 +62,7 @@ export class Captions {
 
 	#output({ text = '', segment_id: segment, spoken_status: status, spoken_progress: progress }) {
 		const played = status !== 'new';
-		// News of playback is about the last answer, even when that is over.
+		// What was played is of the last answer, even when that is over.
 		const line = this.#bot && (played || !this.#bot.final) ? this.#bot : this.#open('bot');
 		if (!this.#begins.has(segment)) {
 			this.#begins.set(segment, line.text.length);

@@ -31,11 +31,11 @@ export async function profiles(url, { token } = {}) {
 }
 
 /** POST an offer: the answer and what else to do with the resource. */
-export async function offer(url, sdp, { token, profile, signal }) {
+export async function offer(url, sdp, { token, profile }) {
 	const send = (to, method, headers, more) => ask(to, { method, headers: { ...bearer(token), ...headers }, ...more });
 	const type = (name) => ({ 'Content-Type': `application/${name}` });
 	const query = profile ? `?profile=${encodeURIComponent(profile)}` : '';
-	const response = await send(`${url}/whip${query}`, 'POST', type('sdp'), { body: sdp, signal });
+	const response = await send(`${url}/whip${query}`, 'POST', type('sdp'), { body: sdp });
 	let resource = new URL(response.headers.get('Location'), response.url);
 	const etag = response.headers.get('ETag');
 	const match = etag ? { 'If-Match': etag } : {};
@@ -58,7 +58,7 @@ export async function offer(url, sdp, { token, profile, signal }) {
 		async close() {
 			const old = resource;
 			resource = null;
-			if (old) await send(old, 'DELETE', {}, { keepalive: true }).catch(() => {}); // it is over, or will be noticed
+			if (old) await send(old, 'DELETE', {}, { keepalive: true }).catch(() => {}); // it will notice
 		},
 	};
 }

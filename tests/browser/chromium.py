@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -46,6 +47,16 @@ class Tab:
     context: BrowserContext
     faults: list[str] = field(default_factory=list)
     """Uncaught exceptions and refusals by the content security policy."""
+
+
+async def page_until(page: Page, expression: str, deadline: float = 10.0) -> None:
+    """Wait until a JavaScript expression holds. Playwright's own wait_for_function evaluates text in the page, which our content
+    security policy rightly refuses."""
+    async with asyncio.timeout(deadline):
+        while True:
+            if await page.evaluate(f"Boolean({expression})"):
+                return
+            await asyncio.sleep(0.02)
 
 
 @asynccontextmanager

@@ -138,7 +138,9 @@ async def far_end(**options: Any) -> AsyncIterator[FarEnd]:
             tasks.add(task)
             task.add_done_callback(tasks.discard)
 
-        await pc.setRemoteDescription(RTCSessionDescription(await request.text(), "offer"))
+        # aioice would look mDNS names up, under a lock that belongs to the first event loop of the process.
+        lines = [line for line in (await request.text()).splitlines() if ".local " not in line]
+        await pc.setRemoteDescription(RTCSessionDescription("\r\n".join([*lines, ""]), "offer"))
         pc.addTrack(MediaPlayer(str(end.play)).audio if end.play else AudioStreamTrack())
         await pc.setLocalDescription(await pc.createAnswer())
         end.peers.append(peer)
@@ -183,12 +185,16 @@ async def far_end(**options: Any) -> AsyncIterator[FarEnd]:
     finally:
         for peer in end.peers:
             await peer.pc.close()
-        await asyncio.gather(*tasks)
+        for task in tasks:
+            task.cancel()  # a track that never carried anything does not end by itself
+        await asyncio.gather(*tasks, return_exceptions=True)
         await runner.cleanup()
 
 
 async def until(test: Callable[[], bool], deadline: float = 10.0) -> None:
     """Wait until `test` holds, at most `deadline` seconds."""
     async with asyncio.timeout(deadline):
-        while not test():
+        while True:
+            if test():
+                return
             await asyncio.sleep(0.02)
