@@ -8,7 +8,9 @@ Up: the frames a caller's audio and words travel in, built by hand: one bytes jo
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -17,6 +19,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from gateway.errors import PacketError
 from gateway.events import ModelMessageSkipped
 from gateway.media.audio import MODEL_OUTPUT_RATE, SAMPLE_BYTES
+from gateway.media.resample import Resampler
 from gateway.model.base import (
     AudioOut,
     GenerationComplete,
@@ -126,7 +129,7 @@ class Downlink:
         """Loop time at which the service has announced to cut this connection."""
         self.skipped_in_a_row = 0
         self._usage = TurnUsage()
-        self._odd = b""  # the first byte of a sample whose second is in the next message
+        self._speech = _Speech()
         self._turn_over = True  # the next content opens a new turn
         self._held: TurnComplete | None = None  # an end of turn in the middle of an interaction
 
@@ -182,29 +185,30 @@ class Downlink:
         said = _text(_object(content, "outputTranscription"), "text")
         status = _text(content, "interactionStatus")
         reason = _text(content, "turnCompleteReason")
-        pcm = _audio(_object(content, "modelTurn"))
+        blobs = _audio(_object(content, "modelTurn"))
 
         events: list[ModelEvent] = []
-        if pcm and self._turn_over:
+        if blobs and self._turn_over:
             self._turn_over = False
             self._usage.new_turn()
         if interrupted:
             # What the flag's own message carries was generated for the answer that is being cut off.
-            self._odd = b""
+            self._speech = _Speech()
             events.append(ModelInterrupted(now))
         if heard:
             events.append(InputTranscript(heard))
         if not interrupted:
             if said:
                 events.append(OutputTranscript(said))
-            if pcm and (samples := self._whole(pcm)):
-                events.append(AudioOut(samples, now))
+            for rate, pcm in blobs:
+                if samples := self._speech.whole(rate, pcm):
+                    events.append(AudioOut(samples, now))
         if generated:
             events.append(GenerationComplete())
         if complete:
             if self._turn_over:
                 self._usage.new_turn()  # a turn without any audio
-            self._turn_over, self._odd = True, b""
+            self._turn_over, self._speech = True, _Speech()
             self._held = TurnComplete(reason)
         # Models that think at length end several turns in one interaction; only IDLE ends the answer.
         if self._held is not None and (not status or status in _IDLE):
@@ -212,15 +216,27 @@ class Downlink:
             self._held = None
         return events
 
-    def _whole(self, pcm: bytes) -> bytes:
-        """`pcm` in whole samples: an odd byte waits for the next message."""
+
+class _Speech:
+    """The audio of one turn: whole samples at the model's rate, however it was cut and labelled."""
+
+    __slots__ = ("_odd", "_rate", "_resampler")
+
+    def __init__(self) -> None:
+        self._rate = MODEL_OUTPUT_RATE
+        self._odd = b""  # the first byte of a sample whose second is in the next message
+        self._resampler: Resampler | None = None
+
+    def whole(self, rate: int, pcm: bytes) -> bytes:
+        """PCM16 at `rate` as PCM16 at 24 kHz; an odd byte waits for the next message."""
+        if rate != self._rate:
+            self._rate, self._odd = rate, b""
+            self._resampler = Resampler(rate, MODEL_OUTPUT_RATE) if rate != MODEL_OUTPUT_RATE else None
         if self._odd:
-            pcm = self._odd + pcm
-        if len(pcm) % SAMPLE_BYTES == 0:
-            self._odd = b""
-            return pcm
-        self._odd = pcm[-1:]
-        return pcm[:-1]
+            pcm, self._odd = self._odd + pcm, b""
+        if len(pcm) % SAMPLE_BYTES:
+            pcm, self._odd = pcm[:-1], pcm[-1:]
+        return self._resampler.resample(pcm) if self._resampler is not None else pcm
 
 
 def _why_unknown(message: Mapping[str, Any]) -> str:
@@ -229,48 +245,52 @@ def _why_unknown(message: Mapping[str, Any]) -> str:
     return "error_object" if "error" in message or "code" in message else "unknown"
 
 
-def _audio(turn: Mapping[str, Any]) -> bytes:
-    """The speech in a modelTurn: thoughts, text and code are not for the caller's ears."""
+def _audio(turn: Mapping[str, Any]) -> list[tuple[int, bytes]]:
+    """The speech in a modelTurn, as rate and PCM: thoughts, text and code are not for the caller's ears."""
     parts = turn.get("parts")
     if parts is None:
-        return b""
+        return []
     if not isinstance(parts, list):
         raise PacketError("wrong_type")
-    blobs = [_blob(part) for part in parts]
-    return blobs[0] if len(blobs) == 1 else b"".join(blobs)
+    return [_blob(part["inlineData"]) for part in parts if _has_blob(part)]
 
 
-def _blob(part: object) -> bytes:
+def _has_blob(part: object) -> bool:
     if not isinstance(part, dict):
         raise PacketError("wrong_type")
-    blob = part.get("inlineData")
-    if blob is None:
-        return b""
+    return part.get("inlineData") is not None
+
+
+def _blob(blob: object) -> tuple[int, bytes]:
     if not isinstance(blob, dict):
         raise PacketError("wrong_type")
     mime, data = blob.get("mimeType"), blob.get("data")
-    # Vertex AI leaves the rate out; the speech is 24 kHz everywhere, so another rate is an error and not a wish.
-    if mime not in ("audio/pcm;rate=24000", "audio/pcm") and not _is_speech(mime):
+    if not isinstance(mime, str):
         raise PacketError("audio_format")
+    rate = _rate(mime)
     if isinstance(data, str):
         try:
-            return _BASE64.validate_strings(data)
+            return rate, _BASE64.validate_strings(data)
         except ValidationError:
             raise PacketError("bad_base64") from None
-    if isinstance(data, bytes):
-        return data
     if data is None:
-        return b""
-    raise PacketError("wrong_type")
+        return rate, b""
+    if not isinstance(data, bytes):
+        raise PacketError("wrong_type")
+    return rate, data
 
 
-def _is_speech(mime: object) -> bool:
-    """The spellings of 24 kHz PCM that differ in spaces and case."""
-    if not isinstance(mime, str):
-        return False
-    kind, *parameters = (piece.strip() for piece in mime.lower().split(";"))
-    rates = [parameter for parameter in parameters if parameter.startswith("rate=")]
-    return kind == "audio/pcm" and rates in ([], [f"rate={MODEL_OUTPUT_RATE}"])
+_MIME = re.compile(r"audio/pcm(?:;rate=(\d{4,6}))?")
+
+
+@lru_cache(maxsize=16)
+def _rate(mime: str) -> int:
+    """Hz of the speech. Vertex AI leaves it out. Raises PacketError for what is no PCM between 8 and 96 kHz."""
+    match = _MIME.fullmatch("".join(mime.lower().split()))
+    rate = 0 if match is None else int(match[1] or MODEL_OUTPUT_RATE)
+    if 8_000 <= rate <= 96_000:
+        return rate
+    raise PacketError("audio_format")
 
 
 def _object(message: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +32,7 @@ from gateway.wire.gemini import (
     parse_duration,
     text_frame,
 )
+from tests.audio import tone
 
 NOW = 12.5
 
@@ -91,8 +93,10 @@ def test_speech_by_any_of_its_names(mime: str) -> None:
     assert receive(Downlink(), pretty(speech(b"\x01\x02", mime))) == [AudioOut(b"\x01\x02", NOW)]
 
 
-@pytest.mark.parametrize("mime", ["audio/pcm;rate=16000", "audio/opus", "image/png", "", "audio/pcm;rate=24000;rate=8000", None])
-def test_what_is_no_speech_of_24_khz_is_skipped(mime: str | None) -> None:
+@pytest.mark.parametrize(
+    "mime", ["audio/pcm;rate=0", "audio/pcm;rate=4000000", "audio/opus", "image/png", "", "audio/pcm;rate=24000;rate=8000", None]
+)
+def test_what_is_no_speech_is_skipped(mime: str | None) -> None:
     message = speech(b"\x01\x02")
     message["serverContent"]["modelTurn"]["parts"][0]["inlineData"]["mimeType"] = mime
     assert receive(Downlink(), pretty(message)) == [ModelMessageSkipped("audio_format")]
@@ -109,12 +113,27 @@ def test_both_base64_alphabets_padded_or_not(pcm: bytes) -> None:
             assert receive(Downlink(), pretty(message)) == want
 
 
-def test_several_parts_are_one_stretch_of_speech_and_other_parts_are_not_spoken() -> None:
+def test_speech_of_another_rate_is_resampled_and_the_next_turn_is_not() -> None:
+    downlink = Downlink()
+    said = tone(440, 16_000, 1.0)
+    heard = b""
+    for at in range(0, len(said), 1601):  # cut within samples, too
+        for event in receive(downlink, pretty(speech(said[at : at + 1601], "audio/pcm;rate=16000"))):
+            assert isinstance(event, AudioOut)
+            heard += event.pcm
+    assert len(heard) / 48_000 == pytest.approx(1.0, abs=0.005)
+    spectrum = np.abs(np.fft.rfft(np.frombuffer(heard, np.int16)[:12_000]))
+    assert np.argmax(spectrum) * 2 == pytest.approx(440, abs=4)
+    receive(downlink, pretty({"serverContent": {"turnComplete": True}}))
+    assert receive(downlink, pretty(speech(said))) == [AudioOut(said, NOW)]
+
+
+def test_several_parts_are_spoken_in_order_and_other_parts_are_not() -> None:
     message = speech(b"\x01\x02")
     parts = message["serverContent"]["modelTurn"]["parts"]
     parts[:0] = [{"text": "**Planning**", "thought": True}, {"executableCode": {"language": "PYTHON", "code": "1"}}]
     parts.append({"inlineData": {"mimeType": "audio/pcm", "data": base64.b64encode(b"\x03\x04").decode()}})
-    assert receive(Downlink(), pretty(message)) == [AudioOut(b"\x01\x02\x03\x04", NOW)]
+    assert receive(Downlink(), pretty(message)) == [AudioOut(b"\x01\x02", NOW), AudioOut(b"\x03\x04", NOW)]
 
 
 def test_a_bundle_keeps_its_order() -> None:
