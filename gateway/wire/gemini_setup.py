@@ -22,18 +22,15 @@ class Capabilities:
     """Takes clientContent in the middle of a session. If not, words go as realtime input."""
     thinking_level: str = ""
     """Must be in the setup when set; must be absent when not."""
-    compression: bool = True
-    """Takes a sliding context window, without which a session ends after 15 minutes of audio."""
 
 
-# The longest prefix wins. Sources: the models' own pages, and for the third the 1007 that many projects ran into.
+# The longest prefix wins. Sources: the models' own pages, and for 3.1 the 1007 that many projects ran into.
 MODELS: tuple[Capabilities, ...] = (
     Capabilities("gemini-3.8-live"),
     Capabilities("gemini-3.8-live-extended-thinking", thinking_level="LOW"),
     Capabilities("gemini-3.1-flash-live", content_any_time=False),
     Capabilities("gemini-2.5-flash-native-audio"),
     Capabilities("gemini-live-2.5-flash-native-audio"),
-    Capabilities("gemini-3.5-live-translate", compression=False),
 )
 UNKNOWN_MODEL = Capabilities("")
 
@@ -53,6 +50,8 @@ def connect_config(profile: Profile, can: Capabilities, handle: str = "") -> dic
         "output_audio_transcription": {},
         # An empty object means "send me handles"; a null handle is refused by some models.
         "session_resumption": {"handle": handle} if handle else {},
+        # Without a sliding window a session ends after 15 minutes of audio.
+        "context_window_compression": {"sliding_window": {}},
     }
     if profile.temperature is not None:
         config["temperature"] = profile.temperature
@@ -67,6 +66,4 @@ def connect_config(profile: Profile, can: Capabilities, handle: str = "") -> dic
         config["system_instruction"] = profile.system_instruction
     if can.thinking_level:
         config["thinking_config"] = {"thinking_level": can.thinking_level}
-    if can.compression:
-        config["context_window_compression"] = {"sliding_window": {}}
     return config

@@ -33,7 +33,6 @@ def test_what_a_row_forbids_is_left_out() -> None:
     thinking = connect_config(profile, capabilities("gemini-3.8-live-extended-thinking"))
     assert thinking["thinking_config"] == {"thinking_level": "LOW"}
     assert not capabilities("gemini-3.1-flash-live-preview").content_any_time
-    assert "context_window_compression" not in connect_config(profile, capabilities("gemini-3.5-live-translate-preview"))
 
 
 def test_every_field_of_a_profile_arrives() -> None:
