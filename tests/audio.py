@@ -64,12 +64,16 @@ def speech(rate: int, seconds: float | None = None) -> bytes:
         samples = np.concatenate([frame.to_ndarray().ravel() for frame in file.decode(audio=0)]).astype(np.float64)
     if samples.max() > 32_768:  # FLAC may decode to 32 bits
         samples /= 65_536
-    if rate != SPEECH_RATE:
-        divisor = np.gcd(rate, SPEECH_RATE)
-        samples = resample_poly(samples, rate // divisor, SPEECH_RATE // divisor)
-    if seconds is not None:
-        samples = np.resize(samples, round(rate * seconds))
-    return pcm16(samples)
+    pcm = resampled(pcm16(samples), SPEECH_RATE, rate)
+    return pcm if seconds is None else np.resize(np.frombuffer(pcm, "<i2"), round(rate * seconds)).tobytes()
+
+
+def resampled(pcm: bytes, rate_in: int, rate_out: int) -> bytes:
+    """As it ought to sound at another rate: by scipy's polyphase filter, all at once."""
+    if rate_in == rate_out:
+        return pcm
+    divisor = np.gcd(rate_in, rate_out)
+    return pcm16(resample_poly(floats(pcm), rate_out // divisor, rate_in // divisor))
 
 
 # --- numbered chirps: one number a frame, legible after any codec we speak ---  Each frame of 20 ms steps from one of eight

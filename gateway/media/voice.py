@@ -15,7 +15,9 @@ from gateway.media.level import peak_dbfs
 from gateway.media.opus import Application, OpusEncoder
 
 LOSS_LIMIT = 0.02
-"""More loss than this is worth FEC: at 2 % the lossy profile is already better (PESQ-WB 3.42 against 3.27 with concealment)."""
+"""More loss than this is worth FEC: at 2 % the two profiles sound alike (PESQ-WB 3.24 and 3.27), beyond it the lossy one is
+better.
+"""
 
 CLEAN_FOR = 10.0
 """Seconds without a lossy report before the clear profile comes back."""
@@ -43,9 +45,10 @@ class Profile(enum.Enum):
 class OpusSettings:
     """How to spend CPU and bits. The defaults are measured on synthetic speech at 24 kHz mono (PESQ-WB, µs of CPU per packet).
 
-    Bits are nearly free in CPU, complexity is not. Clear: lowdelay complexity 0 at 32 / 48 / 64 kb/s gives 3.06 / 3.48 / 3.83
-    for 15 / 18 / 21 µs; voip complexity 10 at 24 kb/s 3.77 for 220 µs. Lossy, at 5 % loss: voip complexity 1 at 32 / 64 kb/s
-    gives 2.14 / 3.30 for 62 / 65 µs, complexity 5 at 48 kb/s 3.60 for 157 µs; clear at 5 % gives 2.79.
+    Bits are nearly free in CPU, complexity is not. Clear: lowdelay complexity 0 at 32 / 48 / 64 kb/s gives 3.23 / 3.58 / 3.90
+    for 15 / 18 / 20 µs; voip complexity 10 at 24 kb/s 3.62 for 227 µs. Lossy, at 5 / 10 % loss: voip complexity 1 at 64 kb/s
+    gives 3.18 / 2.77 for 81 µs, complexity 5 at 48 kb/s 3.49 / 3.03 for 175 µs; clear would give 2.96 / 2.28.
+    tests/bench/send_quality.py prints it all.
     """
 
     bitrate: int = 64_000
