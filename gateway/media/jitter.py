@@ -22,14 +22,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from gateway.media.path import Path
+
 MAX_WAIT = 0.25
 """Seconds after it was due that a hole waits at most, and only on a network that has been that uneven."""
-
-REACH_MARGIN = 1.25
-"""A missing packet may come this much later than the latest seen so far."""
-
-EDGE = 0.005
-"""Seconds added to a wait: packets come at the edge of what has been seen, and so do our own wake-ups."""
 
 STALL = 0.25
 """Seconds without any packet before silence goes on in real time. It costs nothing while packets come."""
@@ -40,9 +36,6 @@ silence. A pause filled too far is taken back from the next one (`_owed`), so no
 
 ALIVE = 0.06
 """Seconds for which a packet, even a late one, proves that the stream goes on: nothing is filled ahead of it."""
-
-WINDOW = 10.0
-"""Seconds over which the path's delay and disorder are remembered: at least one of these, at most two."""
 
 MAX_JUMP = 1.0
 """Seconds a timestamp may be ahead of real time before it is taken for a new origin."""
@@ -156,12 +149,7 @@ class JitterBuffer:
         self._store: dict[int, _Stored] = {}
         self._missing: dict[int, float] = {}  # sequence: when a later one showed that it is missing
         self._concealed: deque[int] = deque(maxlen=MAX_REMEMBERED)  # positions
-        # The path so far: its fastest transit, how far behind that a packet came, how far behind a later one a packet came.
-        # The second of each covers the current window only and follows the first when the window ends.
-        self._transit = self._transit_now = 0.0
-        self._lateness = self._lateness_now = 0.0
-        self._reach = self._reach_now = 0.0
-        self._window_ends = 0.0
+        self._path = Path()
         self._returns = 0.0  # share of missing packets that came after all, over about the last 16
         self._redundancy = 0  # ticks by which this sender's copies lag
         self._inband = False  # the packets before holes have lately been carried by those after
@@ -175,9 +163,9 @@ class JitterBuffer:
         self._excused = False
 
     @property
-    def reach(self) -> float:
-        """Seconds by which packets have lately been seen to come behind later ones."""
-        return self._reach
+    def held(self) -> int:
+        """Packets and copies held back by a hole."""
+        return len(self._store)
 
     def push(
         self,
@@ -196,9 +184,9 @@ class JitterBuffer:
         self._position, self._timestamp = position, timestamp
         transit = now - position * self._tick
         steps: list[Step] = []
-        if not self._started or transit < self._transit - MAX_JUMP:
+        if not self._started or transit < self._path.transit - MAX_JUMP:
             steps = self._begin(position, sequence, duration, now)
-        self._observe(transit, now)
+        self._path.arrived(transit, now)
         if sequence == self._highest + 1 and position == self._next and not self._store:
             # In order and nothing waits: the usual case, kept short.
             self._highest = self._played = sequence
@@ -340,15 +328,14 @@ class JitterBuffer:
         until = max(
             self._may_come(sequence + back, self._next + back * self._duration) for back in range(min(copies, MAX_COPIES) + 1)
         )
-        return min(until, self._transit + self._next * self._tick + MAX_WAIT)
+        return min(until, self._path.transit + self._next * self._tick + MAX_WAIT)
 
     def _may_come(self, sequence: int, position: int) -> float:
         """Loop time until which this packet may still come; 0 when it has come, or has no chance."""
         shown = self._missing.get(sequence)
-        latest = self._transit + position * self._tick + self._lateness
-        if shown is None:
-            return latest + EDGE if sequence > self._highest else 0.0
-        return min(shown + self._reach * REACH_MARGIN, latest) + EDGE if self._reach else 0.0
+        if shown is None and sequence <= self._highest:
+            return 0.0
+        return self._path.may_come(position * self._tick, shown)
 
     def _stall_deadline(self) -> float | None:
         if self.filled_until is None:
@@ -391,9 +378,7 @@ class JitterBuffer:
     def _start_at(self, position: int, sequence: int, now: float) -> None:
         self._origin = self._next = position
         self._played = sequence - 1
-        self._transit = self._transit_now = now - position * self._tick
-        self._lateness = self._lateness_now = 0.0
-        self._window_ends = now + WINDOW
+        self._path.begin(now - position * self._tick, now)
         self._quiet_from = None
         self._owed = 0
 
@@ -419,23 +404,7 @@ class JitterBuffer:
         self._start_at(position, sequence, now)
         return True
 
-    # --- what the path is like ---
-
-    def _observe(self, transit: float, now: float) -> None:
-        if transit < self._transit_now:
-            self._transit_now = transit
-            if transit < self._transit:
-                self._transit = transit
-        lateness = transit - self._transit
-        if lateness > self._lateness_now:
-            self._lateness_now = lateness
-            if lateness > self._lateness:
-                self._lateness = lateness
-        if now >= self._window_ends:
-            self._transit, self._transit_now = self._transit_now, transit
-            self._lateness, self._lateness_now = self._lateness_now, 0.0
-            self._reach, self._reach_now = self._reach_now, 0.0
-            self._window_ends = now + WINDOW
+    # --- what is missing ---
 
     def _jump(self, sequence: int, now: float) -> None:
         """A new highest sequence; those between are missing."""
@@ -449,8 +418,7 @@ class JitterBuffer:
         """A missing packet came `behind` seconds after a later one."""
         self.reordered += 1
         self._returns += (1.0 - self._returns) / 16
-        self._reach_now = max(self._reach_now, behind)
-        self._reach = max(self._reach, behind)
+        self._path.overtaken(behind)
 
     def _keep_copies(self, copies: Sequence[Copy], timestamp: int, position: int, sequence: int, now: float) -> None:
         """Redundant frames fill holes; their sequence numbers are inferred, as senders repeat consecutive packets."""
