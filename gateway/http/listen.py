@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 from dataclasses import dataclass
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.errors import ConfigError
 
@@ -19,6 +21,24 @@ LINGERING = 2.0
 
 CLOSE_TIMEOUT = 2.0
 """Seconds that requests still being answered get when a listener closes."""
+
+
+log = logging.getLogger(__name__)
+
+
+def _ours(record: logging.LogRecord) -> bool:
+    """Whether a complaint of the HTTP server is about us. What is hardly HTTP comes from strangers all day long: aiohttp would
+    log each with a traceback and the bytes it choked on, which may be an Authorization header."""
+    error = record.exc_info[1] if record.exc_info else None
+    if not isinstance(error, HttpProcessingError | web.RequestPayloadError):
+        return True
+    record.exc_info, record.exc_text = None, None
+    record.levelno, record.levelname = logging.DEBUG, "DEBUG"
+    record.msg, record.args = "x not HTTP: %s", (type(error).__name__,)
+    return log.isEnabledFor(logging.DEBUG)
+
+
+log.addFilter(_ours)
 
 
 @dataclass(slots=True)
@@ -43,8 +63,15 @@ class Listener:
 async def listen(app: web.Application, host: str, port: int) -> Listener:
     """Serve `app` at `host:port`, 0 for any free port. Raises ConfigError when the address can't be had."""
     # No access log: paths carry call ids, and the metrics count every request.
+    # No decompression: nobody compresses an offer, but a small body could become a large one.
     runner = web.AppRunner(
-        app, access_log=None, keepalive_timeout=KEEPALIVE, lingering_time=LINGERING, shutdown_timeout=CLOSE_TIMEOUT
+        app,
+        access_log=None,
+        logger=log,
+        auto_decompress=False,
+        keepalive_timeout=KEEPALIVE,
+        lingering_time=LINGERING,
+        shutdown_timeout=CLOSE_TIMEOUT,
     )
     await runner.setup()
     try:

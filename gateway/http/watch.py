@@ -59,13 +59,17 @@ def timed(watch: Watch) -> Middleware:
     @web.middleware
     async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[ARRIVED] = time.monotonic()
-        response = await handler(request)
+        resource = request.match_info.route.resource
+        route = "other" if resource is None else resource.canonical
+        status = 500  # what aiohttp makes of a bug
+        try:
+            response = await handler(request)
+            status = response.status
+        finally:
+            watch.http_request(route, request.method, status, time.monotonic() - request[ARRIVED])
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("Server", "gateway")  # versions are nobody's business
-        resource = request.match_info.route.resource
-        route = "other" if resource is None else resource.canonical
-        watch.http_request(route, request.method, response.status, time.monotonic() - request[ARRIVED])
         return response
 
     return measure

@@ -62,14 +62,16 @@ Answer = Callable[[Offer, float], Awaitable[tuple[WhipLeg, str]]]
 
 
 async def read_body(request: web.Request, media_type: str, patience: float) -> bytes:
-    """The body, of the type this resource takes, in time. Raises UnsupportedMedia; aiohttp's 408 and 413."""
-    if request.content_type != media_type:
-        raise UnsupportedMedia(f"send {media_type}")
+    """The body, of the type this resource takes, in time. Raises UnsupportedMedia, SignalingError; aiohttp's 408 and 413."""
+    if request.content_type != media_type or request.headers.get("Content-Encoding", "identity") != "identity":
+        raise UnsupportedMedia(f"send {media_type}, not compressed")
     try:
         async with asyncio.timeout(patience):
             return await request.read()
     except TimeoutError:
         raise web.HTTPRequestTimeout from None
+    except web.RequestPayloadError:
+        raise SignalingError("the body broke off or is not framed as it says") from None
 
 
 def live_call(registry: Registry, call_id: str) -> Call:

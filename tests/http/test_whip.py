@@ -158,6 +158,7 @@ def test_a_bug_is_500_without_its_traceback() -> None:
         assert response.status == 500
         assert "canary" not in await response.text()
         assert len(gateway.registry) == 0
+        assert gateway.watch.requests == [("/whip", "POST", 500)]
         gateway.fail = None
         assert (await gateway.call()).status == 201
 
