@@ -11,8 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from tests.bench.latency import measure_latency
 from tests.bench.measure import OTHER_CORE, Run, measure
-from tests.bench.process import commit, cpu_model
+from tests.bench.process import await_quiet, commit, cpu_model
 from tests.bench.search import capacity
 from tests.bench.setups import measure_setups
 
@@ -22,7 +23,8 @@ RESULTS = Path(__file__).parent / "results"
 class Report:
     """Text as it comes, JSON at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float) -> None:
+        self.patience = patience
         self.lines: list[str] = []
         self.data: dict[str, Any] = {"commit": commit(), "cpu": cpu_model(), "cores": os.cpu_count(), "runs": []}
 
@@ -30,10 +32,16 @@ class Report:
         print(line, flush=True)
         self.lines.append(line)
 
+    def await_quiet(self) -> None:
+        """Give whatever else runs here a chance to end: with it, figures would be about both."""
+        if not await_quiet(self.patience):
+            self.say("  (the machine is not quiet)")
+
     def attempt(self, name: str, persona: str, seconds: float, *, talking: bool) -> Callable[[int], Run]:
         """A function that makes one run and notes it."""
 
         def attempt(calls: int) -> Run:
+            self.await_quiet()
             run = measure(name, calls, persona=persona, seconds=seconds, talking=talking)
             self.data["runs"].append(run.as_json())
             self.say("  " + run.line())
@@ -83,6 +91,7 @@ def bench_textbook(report: Report, args: argparse.Namespace) -> None:
 def bench_memory(report: Report, args: argparse.Namespace) -> None:
     del args
     for word, persona in (("idle", "talker:1,100000"), ("talking", "talker")):
+        report.await_quiet()
         run = measure("ours", 40, persona=persona, seconds=10.0, talking=persona == "talker")
         report.data[f"memory_{word}"] = run.memory_per_call
         report.data["runs"].append(run.as_json())
@@ -97,9 +106,20 @@ def bench_cpu(report: Report, args: argparse.Namespace) -> None:
 
 def bench_setup(report: Report, args: argparse.Namespace) -> None:
     del args
+    report.await_quiet()
     cost = measure_setups("ours")
     report.data["setup"] = asdict(cost)
     report.say(f"setup: {cost.line()}")
+
+
+def bench_latency(report: Report, args: argparse.Namespace) -> None:
+    del args
+    report.data["latency"] = []
+    for calls in (5, 50):
+        report.await_quiet()
+        added = measure_latency(calls)
+        report.data["latency"].append(added.figures())
+        report.say(added.line())
 
 
 TABLES: dict[str, Callable[[Report, argparse.Namespace], None]] = {
@@ -109,6 +129,7 @@ TABLES: dict[str, Callable[[Report, argparse.Namespace], None]] = {
     "textbook": bench_textbook,
     "memory": bench_memory,
     "setup": bench_setup,
+    "latency": bench_latency,
 }
 
 
@@ -118,10 +139,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="length of a window (default %(default)s)")
     parser.add_argument("--start", type=int, default=80, help="calls to begin the search with (default %(default)s)")
     parser.add_argument("--resolution", type=int, default=4, help="of a capacity, in calls (default %(default)s)")
+    parser.add_argument("--patience", type=float, default=60.0, help="seconds to wait for a quiet machine (default %(default)s)")
     parser.add_argument("--into", type=Path, default=RESULTS, help="folder of the results")
     args = parser.parse_args()
     os.sched_setaffinity(0, {OTHER_CORE})
-    report = Report()
+    report = Report(args.patience)
     report.say(f"{report.data['cpu']}, {report.data['cores']} cores, commit {report.data['commit']}")
     for name in args.tables or TABLES:
         TABLES[name](report, args)

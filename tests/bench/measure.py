@@ -110,10 +110,11 @@ class Bench:
 
 
 @contextmanager
-def started(name: str, persona: str, *, log: Path | None = None) -> Iterator[Bench]:
-    """`ours` or `textbook`, ready to be called."""
+def started(name: str, persona: str, *, ledger: Path | None = None) -> Iterator[Bench]:
+    """`ours` or `textbook`, ready to be called. With `ledger` the emulator keeps account of every message (`model.Ledger`)."""
     with ExitStack() as stack:
-        emulator = Process(python("-m", "tests.bench.model", "--persona", persona), OTHER_CORE)
+        words = ["--persona", persona, *(["--ledger", str(ledger)] if ledger is not None else [])]
+        emulator = Process(python("-m", "tests.bench.model", *words), OTHER_CORE)
         stack.callback(emulator.stop)
         model = Model(emulator)
         port, admin = free_port(), free_port()
@@ -130,7 +131,7 @@ def started(name: str, persona: str, *, log: Path | None = None) -> Iterator[Ben
             )
         else:
             argv = python("-m", "tests.bench.textbook", "--port", str(port), "--model-url", model.url, "--ca", model.ca)
-        log = log or Path(tempfile.mkdtemp(prefix="bench-")) / f"{name}.log"
+        log = Path(tempfile.mkdtemp(prefix="bench-")) / f"{name}.log"
         gateway = Process(argv, GATEWAY_CORE, env=env, log=log)
         stack.callback(gateway.stop)
         ready = wait_for(f"http://127.0.0.1:{port}/readyz", gateway)

@@ -85,30 +85,13 @@ def free_port(kind: int = socket.SOCK_STREAM) -> int:
 def wait_for(url: str, process: Process, patience: float = 30.0) -> float:
     """Seconds until `url` answers 200. Raises RuntimeError when the process ends or nothing answers in time."""
     began = time.monotonic()
-    pause = ExponentialPause()
     while time.monotonic() - began < patience:
-        if process.child.poll() is not None:
+        with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(url, timeout=2):
+            return time.monotonic() - began
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.child.wait(0.05)
             raise RuntimeError(f"{url}: the process ended with {process.child.returncode}")
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return time.monotonic() - began
-        except (urllib.error.URLError, OSError):
-            pause()
     raise RuntimeError(f"{url}: no answer in {patience:.0f} s")
-
-
-class ExponentialPause:
-    """Waits a little longer each time, up to a quarter second, on a socket that never becomes ready."""
-
-    def __init__(self) -> None:
-        self._seconds = 0.02
-        self._socket = socket.socketpair()
-
-    def __call__(self) -> None:
-        self._socket[0].settimeout(self._seconds)
-        with contextlib.suppress(TimeoutError):
-            self._socket[0].recv(1)
-        self._seconds = min(0.25, self._seconds * 1.5)
 
 
 def core_times() -> list[tuple[float, float]]:
@@ -125,6 +108,22 @@ def core_times() -> list[tuple[float, float]]:
 def busy_shares(before: Sequence[tuple[float, float]], after: Sequence[tuple[float, float]]) -> list[float]:
     """Share of each core's time that was not idle, 0 to 1."""
     return [(b[0] - a[0]) / max(1e-9, b[1] - a[1]) for a, b in zip(before, after, strict=True)]
+
+
+def await_quiet(patience: float, busiest: float = 0.1) -> bool:
+    """Wait until no core was busy for more than `busiest` of two seconds. False when that did not come in `patience` seconds."""
+    deadline = time.monotonic() + patience
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as nothing:
+        nothing.bind(("127.0.0.1", 0))
+        nothing.settimeout(2.0)
+        while True:
+            before = core_times()
+            with contextlib.suppress(TimeoutError):
+                nothing.recv(1)
+            if max(busy_shares(before, core_times())) <= busiest:
+                return True
+            if time.monotonic() > deadline:
+                return False
 
 
 def json_lines(stream: Iterator[str]) -> Iterator[dict[str, object]]:
