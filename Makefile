@@ -8,7 +8,7 @@ ARGS ?=
 PYTHON ?=
 export PYTHON
 
-.PHONY: run test lint check bench readme lock clean
+.PHONY: run test lint check bench soak readme lock clean
 
 run: $(VENV)/.stamp-run ## install and start the gateway: make run ARGS="--port 9000"
 	$(BIN)/gateway serve $(ARGS)
@@ -27,6 +27,9 @@ check: $(VENV)/.stamp-test
 
 bench: $(VENV)/.stamp-test ## the tables of tests/bench/README.md; takes a while, wants the machine for itself
 	$(BIN)/python -m tests.bench $(ARGS)
+
+soak: $(VENV)/.stamp-test ## an hour of callers coming and going: make soak ARGS="--minutes 10 --calls 20"
+	$(BIN)/python -m tests.bench.soak $(ARGS)
 
 $(BIN)/python:
 	python=$$(bash .ci/python) && "$$python" -m venv $(VENV)

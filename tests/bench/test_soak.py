@@ -1,0 +1,27 @@
+"""When something counts as growth."""
+
+from __future__ import annotations
+
+from tests.bench.soak import MEMORY_SLACK, Look, grown
+
+
+def looks(memory: int = 0, files: int = 0, tasks: int = 0) -> list[Look]:
+    """Nine looks, growing by so much each."""
+    return [Look(60.0 * n, 50_000_000 + n * memory, 20 + n * files, 5, 12 + n * tasks) for n in range(9)]
+
+
+def test_a_steady_process_has_not_grown() -> None:
+    assert grown(looks()) == []
+    assert grown(looks(memory=MEMORY_SLACK // 10)) == []
+
+
+def test_a_leak_is_named() -> None:
+    assert grown(looks(files=1)) == ["files grew from 21 to 27"]
+    assert grown(looks(tasks=1)) == ["tasks grew from 13 to 19"]
+    assert "memory grew" in grown(looks(memory=MEMORY_SLACK))[0]
+
+
+def test_one_odd_look_is_no_trend() -> None:
+    odd = looks()
+    odd[-1] = Look(9.0, 500_000_000, 300, 50, 120)
+    assert grown(odd) == []
