@@ -248,8 +248,8 @@ async def the_caller_hangs_up(pair: Pair) -> None:
 
 
 async def the_caller_vanishes(pair: Pair) -> None:
-    """Nobody says goodbye: the leg notices by itself."""
-    async with ticking(pair.leg):
+    """Nobody says goodbye: the leg notices by itself, in the middle of an answer."""
+    async with ticking(pair.leg, cut(tone(600, pair.leg.rate, 3.0), pair.leg.rate)):
         await pair.far.say(bytes(2 * MODEL_INPUT_RATE // 10))
         await pair.far.vanish()
         await pair.sink.until(lambda: bool(pair.sink.reasons))

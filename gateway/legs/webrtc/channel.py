@@ -28,6 +28,7 @@ from aiortc.rtcsctptransport import (
     RTCSctpTransport,
 )
 
+from gateway.legs.webrtc.report import Tally
 from gateway.legs.webrtc.udp_mux import guarded
 
 LABELS = frozenset({"rtvi", "chat"})
@@ -65,7 +66,8 @@ _NONSENSE = (AssertionError, AttributeError, IndexError, KeyError, TypeError, Va
 class Channel(RTCSctpTransport):
     """Text messages to and from one caller, over `dtls`.
 
-    `on_message` is called with each text; `on_crash` with what it raised. Counters are plain integers.
+    `on_open` is called when a text channel is there, `on_message` with each text, `fail` with what either raised. What makes no
+    sense or is too much goes into `tally`.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Channel(RTCSctpTransport):
         on_open: Callable[[], None],
         on_message: Callable[[str], None],
         fail: Callable[[Exception], None],
+        tally: Tally,
         clock: Callable[[], float],
     ) -> None:
         super().__init__(dtls)
@@ -89,10 +92,7 @@ class Channel(RTCSctpTransport):
         self._refilled_at = clock()
         self.received = 0
         self.sent = 0
-        self.malformed = 0
-        """SCTP packets and messages that made no sense."""
-        self.refused = 0
-        """Messages over the size or the rate."""
+        self._tally = tally
         self.dropped = 0
         """Our own messages that found no room."""
 
@@ -132,7 +132,7 @@ class Channel(RTCSctpTransport):
         try:
             await super()._handle_data(data)
         except _NONSENSE:
-            self.malformed += 1
+            self._tally.malformed += 1
 
     async def _receive_data_chunk(self, chunk: DataChunk) -> None:
         known = chunk.stream_id in self._inbound_streams
@@ -141,26 +141,22 @@ class Channel(RTCSctpTransport):
             or len(self._sack_misordered) >= MAX_MISORDERED
             or self._advertised_rwnd + MAX_MESSAGE_BYTES < 0  # it was told to wait, long ago
         ):
-            self.malformed += 1
+            self._tally.malformed += 1
             return
         await super()._receive_data_chunk(chunk)
 
     async def _receive(self, stream_id: int, pp_id: int, data: bytes) -> None:
         channel = self._data_channels.get(stream_id)
         if pp_id == WEBRTC_DCEP:
-            opens = data[:1] == bytes((_DATA_CHANNEL_OPEN,))
-            if opens is (channel is not None):  # a second OPEN, or an ACK for nothing
-                self.malformed += 1
-                return
             await super()._receive(stream_id, pp_id, data)
-            if opens:
+            if data[:1] == bytes((_DATA_CHANNEL_OPEN,)):
                 self._opened(self._data_channels[stream_id])
         elif channel is None or channel is not self._open:
-            self.refused += 1
+            self._tally.malformed += 1
         elif pp_id in (WEBRTC_STRING, WEBRTC_BINARY):
             self._message(data)
         elif pp_id not in (WEBRTC_STRING_EMPTY, WEBRTC_BINARY_EMPTY):
-            self.malformed += 1
+            self._tally.malformed += 1
 
     def _opened(self, channel: RTCDataChannel) -> None:
         if channel.label not in LABELS or self.is_open:
@@ -176,7 +172,7 @@ class Channel(RTCSctpTransport):
         self._tokens = min(MAX_RATE, self._tokens + (now - self._refilled_at) * MAX_RATE)
         self._refilled_at = now
         if len(data) > MAX_MESSAGE_BYTES or self._tokens < 1.0:
-            self.refused += 1
+            self._tally.malformed += 1
             return
         self._tokens -= 1.0
         self.received += 1

@@ -20,8 +20,11 @@ from aioice.ice import ICE_COMPLETED, CandidatePair, StunProtocol
 from gateway.legs.webrtc.udp_mux import Address, Port, UdpMux
 
 MAX_CANDIDATES = 32
-"""Addresses of the far end that are kept: offered, trickled and learned from its checks together. RFC 8445 §5.1.2 thinks of
-100 pairs; a browser on a laptop has about ten addresses."""
+"""Addresses of the far end that are kept: offered, trickled and learned from its checks together. RFC 8445 §6.1.2.5 thinks of
+100 pairs; a browser on a laptop has about ten addresses. The longest checked one that is not in use gives way."""
+
+MAX_SIGNALLED = 24
+"""Of these, offered and trickled: the rest stays free for what is learned, which alone is known to lead back."""
 
 CHECK_EVERY = 0.02
 """Seconds between two checks we start ourselves (RFC 8445 §14.2: Ta is at least 5 ms)."""
@@ -120,7 +123,7 @@ class MuxConnection(Connection):
     def checked(self, message: stun.Message, source: Address, port: Port, now: float) -> None:
         """An authenticated Binding request came from `source`."""
         self.heard_at = now
-        if self._is_new(source) and len(self._remote_candidates) >= MAX_CANDIDATES:
+        if self._is_new(source) and not self._has_room():
             self._mux.dropped["pair_cap"] += 1
             return
         for protocol in self._protocols:
@@ -130,6 +133,18 @@ class MuxConnection(Connection):
 
     def _is_new(self, source: Address) -> bool:
         return all((each._network_host, each.port) != source for each in self._remote_candidates)
+
+    def _has_room(self) -> bool:
+        """For one more address; a caller on the move must not run out of them in a long call."""
+        if len(self._remote_candidates) < MAX_CANDIDATES:
+            return True
+        over = (CandidatePair.State.SUCCEEDED, CandidatePair.State.FAILED)
+        for pair in self._check_list:
+            if pair.state in over and pair.remote_addr != self.remote:
+                self._check_list.remove(pair)
+                self._remote_candidates.remove(pair.remote_candidate)
+                return True
+        return False
 
     def handshake(self, data: bytes, now: float) -> None:
         """A DTLS datagram from a proven source."""
@@ -179,7 +194,7 @@ class MuxConnection(Connection):
         """An address of the far end, offered or trickled. Over the limit it is dropped and counted."""
         if self._closing:
             return
-        if len(self._remote_candidates) >= MAX_CANDIDATES:
+        if len(self._remote_candidates) >= MAX_SIGNALLED:
             self._mux.dropped["pair_cap"] += 1
         else:
             self._add_remote_candidate(candidate, candidate.host)

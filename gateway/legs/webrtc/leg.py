@@ -104,7 +104,12 @@ class WebRtcLeg:
         self._channel: Channel | None = None
         if offer.data_mid is not None:
             self._channel = Channel(
-                self._dtls, on_open=self._channel_opened, on_message=self._message, fail=self.fail, clock=self._clock
+                self._dtls,
+                on_open=self._channel_opened,
+                on_message=self._message,
+                fail=self.fail,
+                tally=self.tally,
+                clock=self._clock,
             )
         self._rtvi = RtviSession(lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"))
         speech = next(codec for codec in self.codecs if codec.name in SPEECH)

@@ -35,7 +35,7 @@ class Tally:
     """What the leg itself counts, as totals since the beginning."""
 
     malformed: int = 0
-    """RTCP packets and data channel messages that made no sense."""
+    """RTCP packets, SCTP packets and messages that made no sense or were too many."""
     srtp_failed: int = 0
     """Packets that failed authentication."""
     repeated: int = 0

@@ -32,7 +32,11 @@ log = logging.getLogger(__name__)
 Address = tuple[str, int]
 
 SOCKET_BUFFER_BYTES = 4 * 1024 * 1024
-"""Half a second of 80 calls' packets at their kernel cost (~1 KiB each). The system caps it at net.core.rmem_max."""
+"""Half a second of 80 calls' packets, which cost the kernel about 2 KiB each. It caps this at net.core.rmem_max (often 208 KiB, a
+twentieth of it) unless we are root."""
+
+# SO_RCVBUFFORCE and SO_SNDBUFFORCE (socket(7)) have no name in Python.
+_BUFFERS = ((socket.SO_RCVBUF, 33), (socket.SO_SNDBUF, 32))
 
 DATAGRAM_BYTES = 1500
 """What libsrtp's buffer takes. Longer datagrams are cut off here; WebRTC sends none."""
@@ -134,6 +138,8 @@ class UdpMux:
         self.transactions: dict[bytes, Transaction] = {}
         self.ports: list[Port] = []
         self.port = 0
+        self.receive_buffer = 0
+        """Bytes the system grants, overhead included: what a stall of the loop may cost before packets are lost."""
         self.received = 0
         self.unsent = 0
         self.dropped = {"unknown_source": 0, "bad_stun": 0, "queue_full": 0, "pair_cap": 0, "rate": 0, "other": 0}
@@ -172,12 +178,19 @@ class UdpMux:
             sock.setblocking(False)
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
+            for option, forced in _BUFFERS:
+                try:
+                    sock.setsockopt(socket.SOL_SOCKET, forced, SOCKET_BUFFER_BYTES)
+                except PermissionError:  # only root may go over net.core.rmem_max
+                    sock.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER_BYTES)
             sock.bind((host, port))
         except OSError:
             sock.close()
             raise
+        granted = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        self.receive_buffer = min(self.receive_buffer or granted, granted)
+        if granted < SOCKET_BUFFER_BYTES:
+            log.info("- media socket: receive buffer of %d bytes; net.core.rmem_max allows no more", granted)
         entry = Port(self, sock)
         self.ports.append(entry)
         self.port = sock.getsockname()[1]
