@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
 from gateway.emulator import reasons
 from gateway.emulator.admin import admin_routes, upgrade_of
@@ -229,8 +229,9 @@ class _Live:
                     await self._socket.close()
                     return
                 case WSMsgType.ERROR:
-                    too_big = self._socket.close_code == WSCloseCode.MESSAGE_TOO_BIG
-                    session.close((1009, "Message too big") if too_big else (1002, "Protocol error"), now)
+                    # aiohttp has already closed with this code: a frame against RFC 6455, or one that was too long.
+                    code = message.data.code if isinstance(message.data, WebSocketError) else WSCloseCode.PROTOCOL_ERROR
+                    session.close((int(code), str(message.data)), now)
                     return
                 case _:
                     session.gone(1006, "", now)
@@ -241,6 +242,7 @@ class _Live:
         session = self.session
         while True:
             session.wake(self._loop.time())
+            self._stirred()
             for output in session.take():
                 match output:
                     case Frame(data, text):
@@ -256,7 +258,6 @@ class _Live:
                     case Freeze():
                         await self._freeze()
                         return
-            self._stirred()
             if session.closed:
                 return
             self._wake.clear()
