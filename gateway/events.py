@@ -110,7 +110,15 @@ class DisconnectBot:
     """The client asks for the end of the call."""
 
 
-ClientMessage = ClientReady | SendText | DisconnectBot
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """The browser's answer to a `BrowserToolRequested`: a JSON value, size already limited."""
+
+    tool_call_id: str
+    result: object
+
+
+ClientMessage = ClientReady | SendText | DisconnectBot | ToolResult
 
 
 # --- what happened ---
@@ -240,6 +248,59 @@ class ModelClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSwapped:
+    """The model session went on on another socket. Seconds of caller's audio; `gap`: no audio from or to the model, as heard."""
+
+    kind: str
+    """goaway|error|drain|rotate"""
+    result: str
+    """ok|refused|no_handle|stale_handle|context_replayed"""
+    gap: float
+    replayed: float
+    lost: float
+
+
+class ToolOutcome(enum.StrEnum):
+    """How a tool call ended; a metric label."""
+
+    OK = "ok"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    DENIED = "denied"
+    CANCELLED = "cancelled"
+    BAD_ARGS = "bad_args"
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserToolRequested:
+    """The model wants a tool that the client on the data channel offers; it answers with a `ToolResult`."""
+
+    tool_call_id: str
+    name: str
+    args: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolEnded:
+    """One tool call has had its one answer."""
+
+    tool: str
+    outcome: ToolOutcome
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetReached:
+    """A budget is used up to `level`: warn, soft or hard. `scope` call|key|day, `unit` tokens|usd."""
+
+    level: str
+    scope: str
+    unit: str
+    used: float
+    limit: float
+
+
+@dataclass(frozen=True, slots=True)
 class MediaReport:
     """What both audio directions did since the last report (about 5 s): deltas in plain numbers, seconds and ratios."""
 
@@ -344,6 +405,10 @@ CallEvent = (
     | TokensUsed
     | ModelConnected
     | ModelClosed
+    | ModelSwapped
+    | BrowserToolRequested
+    | ToolEnded
+    | BudgetReached
     | MediaReport
     | CallReport
     | Trouble

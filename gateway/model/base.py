@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from gateway.events import ModelClosed, ModelConnected, ModelMessageSkipped, TokensUsed
+from gateway.events import ModelClosed, ModelConnected, ModelMessageSkipped, ModelSwapped, TokensUsed
 from gateway.profile import Profile
 
 
@@ -51,6 +51,36 @@ class TurnComplete:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model wants a function called. Exactly one `ModelSession.answer_tool` without `will_continue` must follow."""
+
+    id: str
+    name: str
+    args: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCancelled:
+    """The model no longer wants these answers; a late one is not sent."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolAnswer:
+    """What a tool gave: `response` is `{"output": …}` or `{"error": …}`.
+
+    `scheduling` INTERRUPT|WHEN_IDLE|SILENT only for a NON_BLOCKING function; empty: the service's default.
+    """
+
+    id: str
+    name: str
+    response: Mapping[str, object]
+    scheduling: str = ""
+    will_continue: bool = False
+
+
 ModelEvent = (
     AudioOut
     | InputTranscript
@@ -58,6 +88,9 @@ ModelEvent = (
     | ModelInterrupted
     | GenerationComplete
     | TurnComplete
+    | ToolCall
+    | ToolCancelled
+    | ModelSwapped
     | TokensUsed
     | ModelConnected
     | ModelClosed
@@ -79,6 +112,9 @@ class ModelSession(Protocol):
 
     async def send_text(self, text: str) -> None:
         """Typed words of the caller: a turn of its own."""
+
+    async def answer_tool(self, answer: ToolAnswer) -> None:
+        """Give the model a tool's result. A session that has moved to another socket sends it there."""
 
     async def prompt(self, text: str) -> None:
         """The gateway's own instruction (greeting): the model answers it aloud."""
