@@ -6,6 +6,7 @@ All PCM is mono PCM16 little-endian as bytes; floats in between are on the int16
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,8 +73,8 @@ def resampled(pcm: bytes, rate_in: int, rate_out: int) -> bytes:
     """As it ought to sound at another rate: by scipy's polyphase filter, all at once."""
     if rate_in == rate_out:
         return pcm
-    divisor = np.gcd(rate_in, rate_out)
-    return pcm16(resample_poly(floats(pcm), rate_out // divisor, rate_in // divisor))
+    divisor = math.gcd(int(rate_in), int(rate_out))
+    return pcm16(resample_poly(floats(pcm), int(rate_out) // divisor, int(rate_in) // divisor))
 
 
 # --- numbered chirps: one number a frame, legible after any codec we speak ---  Each frame of 20 ms steps from one of eight
