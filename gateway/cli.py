@@ -117,7 +117,8 @@ def _serve(argv: Sequence[str], environ: Environ) -> int:
     from gateway.telemetry.log import configure
 
     configure(config.log.level, secrets=secrets(config))
-    return _run(serve(config))
+    # People look at stdout, machines at the log on stderr.
+    return _run(serve(config, announce=lambda url: print(f"Listening: open {url}", flush=True)))
 
 
 def _config(argv: Sequence[str], environ: Environ) -> int:

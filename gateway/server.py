@@ -35,9 +35,10 @@ EMULATOR_KEY = "emulator"
 """The emulator takes any key; this one says in its records who called."""
 
 
-async def serve(config: Config) -> int:
+async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
     """Run one worker until SIGTERM, SIGINT or `/drain`, then drain. Returns the exit code.
 
+    `announce(url)` is called once calls are taken, with the page's address.
     Raises ConfigError (a port can't be bound) and LibraryMissing (libopus), both before the first call.
     """
     loop = asyncio.get_running_loop()
@@ -87,11 +88,12 @@ async def serve(config: Config) -> int:
         stack.push_async_callback(page.close)
         if config.http.insecure:
             log.warning("anyone who can reach this port can call: no API key is set")
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, drain.set)
         seconds = round(time.monotonic() - began, 3)
         where = {"url": page.url, "admin": admin.url, "udp_port": mux.port, "model": name, "emulated": emulated}
         log.info("ready", extra=where | {"seconds": seconds})
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, drain.set)
+        announce(page.url)
         await drain.wait()
         metrics.set_draining(True)
         log.info("draining", extra={"calls": len(registry), "timeout": config.calls.drain_timeout})
