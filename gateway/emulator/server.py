@@ -225,7 +225,8 @@ class _Live:
                 case WSMsgType.PONG:
                     continue
                 case WSMsgType.CLOSE:
-                    session.gone(message.data, message.extra or "", now)
+                    # No code in the frame: RFC 6455 §7.1.5 calls that 1005.
+                    session.gone(message.data or 1005, message.extra or "", now)
                     await self._socket.close()
                     return
                 case WSMsgType.ERROR:
@@ -277,7 +278,7 @@ class _Live:
         self._wake.set()
 
     async def _freeze(self) -> None:
-        if isinstance(self._transport, asyncio.Transport):
+        if self._transport is not None:
             self._transport.pause_reading()
         await asyncio.sleep(_FROZEN_FOR)
         self.abort()
