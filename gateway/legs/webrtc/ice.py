@@ -18,6 +18,7 @@ from aioice.candidate import candidate_priority
 from aioice.ice import ICE_COMPLETED, CandidatePair, StunProtocol
 
 from gateway.legs.webrtc.udp_mux import Address, Port, UdpMux
+from gateway.wire.sdp_lines import Candidate as RemoteCandidate
 
 MAX_CANDIDATES = 32
 """Addresses of the far end that are kept: offered, trickled and learned from its checks together. RFC 8445 §6.1.2.5 thinks of
@@ -190,14 +191,16 @@ class MuxConnection(Connection):
             raise ConnectionError("the ICE agent was closed")
         self._query_consent_task = asyncio.create_task(self.query_consent())
 
-    def add(self, candidate: Candidate) -> None:
+    def add(self, candidate: RemoteCandidate) -> None:
         """An address of the far end, offered or trickled. Over the limit it is dropped and counted."""
         if self._closing:
             return
         if len(self._remote_candidates) >= MAX_SIGNALLED:
             self._mux.dropped["pair_cap"] += 1
         else:
-            self._add_remote_candidate(candidate, candidate.host)
+            kind = "host" if candidate.type == "prflx" else candidate.type  # aioice takes no signalled prflx
+            copy = Candidate(candidate.foundation, 1, "udp", candidate.priority, candidate.ip, candidate.port, kind)
+            self._add_remote_candidate(copy, candidate.ip)
 
     def check_complete(self, pair: CandidatePair) -> None:
         """A check is over, one way or the other."""

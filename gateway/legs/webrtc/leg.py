@@ -22,7 +22,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pylibsrtp
-from aioice import Candidate
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
 
 from gateway.errors import PacketError, Unprocessable
@@ -42,7 +41,6 @@ from gateway.media.voice import OpusSettings
 from gateway.wire.rtp import NTP_EPOCH, Bye, ReceiverReport, Remb, ReportBlock, SenderReport, parse_rtcp
 from gateway.wire.rtvi import RtviSession, parse
 from gateway.wire.sdp import Offer
-from gateway.wire.sdp_lines import Candidate as RemoteCandidate
 from gateway.wire.whip import Fragment
 
 log = logging.getLogger(__name__)
@@ -134,7 +132,7 @@ class WebRtcLeg:
         self._pump: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
         for candidate in offer.candidates:
-            self._ice.add(_for_aioice(candidate))
+            self._ice.add(candidate)
 
     @property
     def rate(self) -> int:
@@ -179,7 +177,7 @@ class WebRtcLeg:
         if fragment.ice_ufrag not in (None, self._remote_ufrag):
             raise Unprocessable("ICE restart is not supported: make a new call", code="ice_restart_unsupported")
         for candidate in fragment.all:
-            self._ice.add(_for_aioice(candidate))
+            self._ice.add(candidate)
 
     def send(self, frame: AudioFrame | None) -> None:
         """One frame to the caller, encoded, protected and sent before this returns."""
@@ -442,15 +440,3 @@ async def answer(offer: Offer, mux: UdpMux, settings: WebRtcSettings, offered_at
     """
     leg = WebRtcLeg(offer, far_end(offer), mux, settings, offered_at)
     return leg, leg.answer_to(offer, mux)
-
-
-def _for_aioice(candidate: RemoteCandidate) -> Candidate:
-    return Candidate(
-        foundation=candidate.foundation,
-        component=1,
-        transport="udp",
-        priority=candidate.priority,
-        host=candidate.ip,
-        port=candidate.port,
-        type="host" if candidate.type == "prflx" else candidate.type,
-    )
