@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from socket import gaierror
@@ -16,8 +16,8 @@ from google.genai.live import AsyncSession
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from gateway.errors import PacketError
-from gateway.events import ModelClosed, ModelConnected, ModelMessageSkipped
-from gateway.model.base import ModelEvent, ModelSession
+from gateway.events import ModelClosed, ModelConnected
+from gateway.model.base import ModelEvent, ModelSession, ToolAnswer
 from gateway.model.connection import CLOSE_TIMEOUT, WRITE_LIMIT, FastLink, Link, LiveConnection, SdkLink
 from gateway.profile import Profile
 from gateway.wire.gemini import Downlink
@@ -179,27 +179,19 @@ class GeminiSession:
 
     async def send_audio(self, pcm: bytes) -> None:
         """Caller's audio, PCM16 LE mono 16 kHz."""
-        if self._failure is None:
-            try:
-                await self._link.send_audio(pcm)
-            except LINK_ERRORS as exc:
-                self._sending_failed(exc)
+        await self._sent(self._link.send_audio(pcm))
 
     async def end_audio(self) -> None:
         """The caller's audio pauses: the model should not wait for more of it."""
-        if self._failure is None:
-            try:
-                await self._link.end_audio()
-            except LINK_ERRORS as exc:
-                self._sending_failed(exc)
+        await self._sent(self._link.end_audio())
 
     async def send_text(self, text: str) -> None:
         """Typed words of the caller: a turn of its own."""
-        if self._failure is None:
-            try:
-                await self._link.send_text(text, ordered=self._can.content_any_time)
-            except LINK_ERRORS as exc:
-                self._sending_failed(exc)
+        await self._sent(self._link.send_text(text, ordered=self._can.content_any_time))
+
+    async def answer_tool(self, answer: ToolAnswer) -> None:
+        """Give the model a tool's result."""
+        await self._sent(self._link.answer_tool(answer))
 
     async def prompt(self, text: str) -> None:
         """The gateway's own instruction: the model answers it aloud. To the service it is a user's turn."""
@@ -220,8 +212,6 @@ class GeminiSession:
                 break
             else:
                 for event in downlink.receive(message, loop.time()):
-                    if isinstance(event, ModelMessageSkipped):
-                        log.debug("x message of the model: %s", event.why)
                     yield event
             if downlink.hopeless:
                 failure = GARBAGE
@@ -231,11 +221,18 @@ class GeminiSession:
         yield ModelClosed(failure.code)
         raise failure.error()
 
-    def _sending_failed(self, exc: BaseException) -> None:
-        if isinstance(exc, TimeoutError):
-            # The reader may never hear of this by itself.
+    async def _sent(self, sending: Coroutine[None, None, None]) -> None:
+        if self._failure is not None:
+            sending.close()
+            return
+        try:
+            await sending
+        except TimeoutError:
+            # The reader would never hear of this by itself.
             self._failure = STALLED
             self._connection.abort()
+        except LINK_ERRORS:
+            pass  # the reader has heard of it, or will
 
 
 def classify(exc: BaseException) -> Failure:

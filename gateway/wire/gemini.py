@@ -27,6 +27,9 @@ from gateway.model.base import (
     ModelEvent,
     ModelInterrupted,
     OutputTranscript,
+    ToolAnswer,
+    ToolCall,
+    ToolCancelled,
     TurnComplete,
 )
 from gateway.wire.gemini_usage import TurnUsage
@@ -56,6 +59,21 @@ def content_frame(text: str) -> bytes:
     """Typed words as a finished user turn, ordered with everything else; the model answers at once."""
     turn = {"role": "user", "parts": [{"text": clean(text)}]}
     return orjson.dumps({"clientContent": {"turns": [turn], "turnComplete": True}})
+
+
+def tool_frame(answer: ToolAnswer) -> bytes:
+    """A function's result. Raises TypeError when the response is not JSON."""
+    return orjson.dumps({"toolResponse": {"functionResponses": [tool_response(answer)]}})
+
+
+def tool_response(answer: ToolAnswer) -> dict[str, Any]:
+    """One FunctionResponse; what is not said is left to the service."""
+    response: dict[str, Any] = {"id": answer.id, "name": answer.name, "response": dict(answer.response)}
+    if answer.scheduling:
+        response["scheduling"] = answer.scheduling
+    if answer.will_continue:
+        response["willContinue"] = True
+    return response
 
 
 def clean(text: str) -> str:
@@ -155,17 +173,16 @@ class Downlink:
     def _read(self, message: Mapping[str, Any], now: float) -> list[ModelEvent]:
         if message.keys().isdisjoint(KNOWN):
             raise PacketError(_why_unknown(message))
-        if "toolCall" in message:
-            # None is declared, so this is the model's mistake; nobody could answer it.
-            raise PacketError("tool_call")
         content = _object(message, "serverContent")
         go_away = _object(message, "goAway")
         update = _object(message, "sessionResumptionUpdate")
         usage = _object(message, "usageMetadata")
         left = parse_duration(go_away["timeLeft"]) if "timeLeft" in go_away else 0.0
         handle = _text(update, "newHandle") if _flag(update, "resumable") else ""
+        tools = _tools(message)
 
         events = self._content(content, now) if content else []
+        events += tools
         if usage:
             # The account comes before the end of the turn it belongs to.
             end = next((n for n, event in enumerate(events) if isinstance(event, TurnComplete)), len(events))
@@ -237,6 +254,24 @@ class _Speech:
         if len(pcm) % SAMPLE_BYTES:
             pcm, self._odd = pcm[:-1], pcm[-1:]
         return self._resampler.resample(pcm) if self._resampler is not None else pcm
+
+
+def _tools(message: Mapping[str, Any]) -> list[ModelEvent]:
+    """What the model wants of functions, and no longer wants."""
+    events: list[ModelEvent] = []
+    if (call := _object(message, "toolCall")) and (calls := call.get("functionCalls")) is not None:
+        if not isinstance(calls, list):
+            raise PacketError("wrong_type")
+        for each in calls:
+            if not isinstance(each, dict):
+                raise PacketError("wrong_type")
+            # A function without parameters may come without args, or with a null.
+            events.append(ToolCall(_text(each, "id"), _text(each, "name"), _object(each, "args")))
+    if (cancelled := _object(message, "toolCallCancellation")) and (ids := cancelled.get("ids")) is not None:
+        if not isinstance(ids, list) or not all(isinstance(each, str) for each in ids):
+            raise PacketError("wrong_type")
+        events.append(ToolCancelled(tuple(ids)))
+    return events
 
 
 def _why_unknown(message: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime
 import ipaddress
 import json
@@ -67,6 +68,12 @@ def certificate(directory: Path) -> Path:
 def pretty(message: object) -> bytes:
     """A message as the service sends it: a binary frame of indented JSON."""
     return (json.dumps(message, indent=2) + "\n").encode()
+
+
+def speech(pcm: bytes, **content: object) -> dict[str, Any]:
+    """A message with audio, 24 kHz."""
+    blob = {"mimeType": "audio/pcm;rate=24000", "data": base64.b64encode(pcm).decode()}
+    return {"serverContent": {"modelTurn": {"parts": [{"inlineData": blob}]}, **content}}
 
 
 SETUP_COMPLETE = pretty({"setupComplete": {}})

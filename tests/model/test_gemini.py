@@ -25,12 +25,15 @@ from gateway.model.base import (
     ModelInterrupted,
     ModelSession,
     OutputTranscript,
+    ToolAnswer,
+    ToolCall,
+    ToolCancelled,
     TurnComplete,
 )
 from gateway.model.gemini import GeminiModel, GeminiSettings
 from gateway.profile import Profile
 from gateway.wire.gemini import MAX_SKIPS_IN_A_ROW
-from tests.model.far_end import SETUP_COMPLETE, FarEnd, Script, far_end, pretty
+from tests.model.far_end import SETUP_COMPLETE, FarEnd, Script, far_end, pretty, speech
 
 T = TypeVar("T")
 DEADLINE = 8.0
@@ -108,11 +111,6 @@ async def all_events(session: ModelSession) -> tuple[list[ModelEvent], ModelErro
         assert seen[0].seconds > 0
         return seen[1:], ended
     raise AssertionError("the session ended without a reason")
-
-
-def speech(pcm: bytes, **content: object) -> dict[str, Any]:
-    blob = {"mimeType": "audio/pcm;rate=24000", "data": base64.b64encode(pcm).decode()}
-    return {"serverContent": {"modelTurn": {"parts": [{"inlineData": blob}]}, **content}}
 
 
 def timeless(events: list[ModelEvent]) -> list[ModelEvent]:
@@ -230,6 +228,28 @@ def test_words_go_as_content_where_the_model_takes_it_and_as_realtime_text_where
     run(tmp_path, way, FarEnd.record, body)
     run(tmp_path, way, FarEnd.record, body, profile=Profile(model="gemini-3.1-flash-live-preview"))
     assert kinds == [False, True]
+
+
+@both_ways
+def test_a_tool_is_called_and_answered(tmp_path: Path, way: Way) -> None:
+    async def script(end: FarEnd, ws: ServerConnection) -> None:
+        await ws.send(pretty({"toolCall": {"functionCalls": [{"name": "f", "args": {"a": 1}, "id": "function-call-1"}]}}))
+        await ws.send(pretty({"toolCallCancellation": {"ids": ["function-call-1"]}}))
+        await end.record(ws)
+
+    async def body(end: FarEnd, session: ModelSession) -> None:
+        events = aiter(session.events())
+        assert isinstance(await anext(events), ModelConnected)
+        assert await anext(events) == ToolCall("function-call-1", "f", {"a": 1})
+        assert await anext(events) == ToolCancelled(("function-call-1",))
+        await session.answer_tool(ToolAnswer("function-call-1", "f", {"output": {"b": 2}}, "SILENT", will_continue=True))
+        ((kind, message),) = (await end.messages.get()).items()
+        assert kind in ("toolResponse", "tool_response")
+        (response,) = message["functionResponses"]
+        assert response.pop("willContinue", None) or response.pop("will_continue")
+        assert response == {"id": "function-call-1", "name": "f", "response": {"output": {"b": 2}}, "scheduling": "SILENT"}
+
+    run(tmp_path, way, script, body)
 
 
 @both_ways

@@ -20,6 +20,9 @@ from gateway.model.base import (
     ModelEvent,
     ModelInterrupted,
     OutputTranscript,
+    ToolAnswer,
+    ToolCall,
+    ToolCancelled,
     TurnComplete,
 )
 from gateway.wire.gemini import (
@@ -31,6 +34,7 @@ from gateway.wire.gemini import (
     parse,
     parse_duration,
     text_frame,
+    tool_frame,
 )
 from tests.audio import tone
 
@@ -191,7 +195,8 @@ def test_an_interaction_of_several_turns_ends_when_idle() -> None:
         {"serverContent": {"inputTranscription": {"finished": True}}},
         {"serverContent": {"modelTurn": {"role": "model"}}},
         {"serverContent": {"somethingNew": [1]}},
-        {"toolCallCancellation": {"ids": ["function-call-1"]}},
+        {"toolCall": {"functionCalls": []}},
+        {"toolCallCancellation": {}},
         {"voiceActivity": {"type": "ACTIVITY_START", "audioOffset": "1.250s"}},
         {"voiceActivityDetectionSignal": {"vadSignalType": "VAD_SIGNAL_TYPE_SOS"}},
         {"sessionResumptionUpdate": {}},
@@ -200,6 +205,35 @@ def test_an_interaction_of_several_turns_ends_when_idle() -> None:
 )
 def test_known_and_of_no_consequence(message: object) -> None:
     assert receive(Downlink(), pretty(message)) == []
+
+
+def test_tools() -> None:
+    calls = [
+        {"name": "f", "args": {"a": 1}, "id": "function-call-1"},
+        {"name": "g", "id": "2"},
+        {"name": "h", "id": "3", "args": None},
+    ]
+    assert receive(Downlink(), pretty({"toolCall": {"functionCalls": calls}})) == [
+        ToolCall("function-call-1", "f", {"a": 1}),
+        ToolCall("2", "g", {}),
+        ToolCall("3", "h", {}),
+    ]
+    cancelled = {"toolCallCancellation": {"ids": ["function-call-1", "2"]}}
+    assert receive(Downlink(), pretty(cancelled)) == [ToolCancelled(("function-call-1", "2"))]
+
+
+def test_tool_answers() -> None:
+    assert json.loads(tool_frame(ToolAnswer("7", "f", {"output": [1, "é"]}))) == {
+        "toolResponse": {"functionResponses": [{"id": "7", "name": "f", "response": {"output": [1, "é"]}}]}
+    }
+    answer = ToolAnswer("7", "f", {"error": "no"}, scheduling="SILENT", will_continue=True)
+    assert json.loads(tool_frame(answer))["toolResponse"]["functionResponses"][0] == {
+        "id": "7",
+        "name": "f",
+        "response": {"error": "no"},
+        "scheduling": "SILENT",
+        "willContinue": True,
+    }
 
 
 def test_go_away_and_handles_are_kept_for_the_session() -> None:
@@ -257,7 +291,10 @@ def test_an_odd_byte_does_not_outlive_its_turn() -> None:
         (b'{"surprise": 1}', "unknown"),
         (b'{"error": {"code": 429}}', "error_object"),
         (b'{"code": 503, "message": "busy"}', "error_object"),
-        (b'{"toolCall": {"functionCalls": []}}', "tool_call"),
+        (b'{"toolCall": {"functionCalls": {}}}', "wrong_type"),
+        (b'{"toolCall": {"functionCalls": [1]}}', "wrong_type"),
+        (b'{"toolCall": {"functionCalls": [{"name": "f", "args": [1]}]}}', "wrong_type"),
+        (b'{"toolCallCancellation": {"ids": [1]}}', "wrong_type"),
         (b'{"serverContent": []}', "wrong_type"),
         (b'{"serverContent": {"turnComplete": "yes"}}', "wrong_type"),
         (b'{"serverContent": {"modelTurn": {"parts": {}}}}', "wrong_type"),
@@ -330,6 +367,11 @@ _KEYS = st.sampled_from(
         "resumable",
         "interactionStatus",
         "toolCall",
+        "functionCalls",
+        "toolCallCancellation",
+        "ids",
+        "name",
+        "args",
         "error",
         "code",
     ]
