@@ -144,9 +144,8 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 	async function drop() {
 		const [old, from] = [pc, whip];
 		pc = whip = channel = sender = undefined;
-		const told = from?.close();
-		old?.close(); // says goodbye by itself, should DELETE not get through
-		await told;
+		await Promise.race([from?.close(), pause(2)]);
+		old?.close(); // only now: its goodbye would come first
 	}
 
 	async function end(fault) {

@@ -135,7 +135,7 @@ function turn(data) {
 	bar.className = 'bar';
 	const words = [];
 	for (const [name, value] of Object.entries(parts)) {
-		if (!value) continue;
+		if (!(value > 0)) continue; // unknown, or nothing
 		const part = document.createElement('span');
 		part.className = name;
 		part.style.flexGrow = value;

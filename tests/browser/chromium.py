@@ -49,14 +49,14 @@ class Tab:
     """Uncaught exceptions and refusals by the content security policy."""
 
 
-async def page_until(page: Page, expression: str, deadline: float = 10.0) -> None:
+async def page_until(page: Page, expression: str, deadline: float = 30.0) -> None:
     """Wait until a JavaScript expression holds. Playwright's own wait_for_function evaluates text in the page, which our content
     security policy rightly refuses."""
     async with asyncio.timeout(deadline):
         while True:
             if await page.evaluate(f"Boolean({expression})"):
                 return
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager

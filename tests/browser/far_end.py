@@ -191,7 +191,7 @@ async def far_end(**options: Any) -> AsyncIterator[FarEnd]:
         await runner.cleanup()
 
 
-async def until(test: Callable[[], bool], deadline: float = 10.0) -> None:
+async def until(test: Callable[[], bool], deadline: float = 30.0) -> None:
     """Wait until `test` holds, at most `deadline` seconds."""
     async with asyncio.timeout(deadline):
         while True:
