@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import re
+from collections import Counter
 from collections.abc import Callable
 
 import orjson
@@ -77,8 +78,18 @@ def _credential(request: web.Request) -> tuple[str, str]:
     return key, options
 
 
-def upgrade_of(request: web.Request, world: World) -> Upgrade:
+def upgrade_of(request: web.Request, world: World, now: float) -> Upgrade:
     """The upgrade request as a value. Raises aiohttp's HTTP errors for what is refused before the upgrade."""
+    try:
+        upgrade = _upgrade(request, world)
+    except web.HTTPException as refused:
+        world.upgrades.append((now, refused.status))
+        raise
+    world.upgrades.append((now, 101))
+    return upgrade
+
+
+def _upgrade(request: web.Request, world: World) -> Upgrade:
     if found := _DEVELOPER_PATH.fullmatch(request.path):
         backend, constrained = Backend.DEVELOPER, found[2] is not None
     elif found := _VERTEX_PATH.fullmatch(request.path):
@@ -117,7 +128,8 @@ def admin_routes(world: World, break_session: BreakSession) -> list[web.RouteDef
 
     async def sessions(request: web.Request) -> web.Response:
         del request
-        return _json({"sessions": [record.brief() for record in world.records]})
+        upgrades = Counter(str(status) for _, status in world.upgrades)
+        return _json({"sessions": [record.brief() for record in world.records], "upgrades": upgrades})
 
     async def session(request: web.Request) -> web.Response:
         wanted = request.match_info["id"]
@@ -140,13 +152,19 @@ def admin_routes(world: World, break_session: BreakSession) -> list[web.RouteDef
         return _json({"faults": rows})
 
     async def order_faults(request: web.Request) -> web.Response:
-        """`{"session": id | "latest" | "all" | "next", "faults": "goaway=0,5"}`; `next` may be repeated with `count`."""
+        """`{"session": id | "latest" | "all" | "next" | "every", "faults": "goaway=0,5"}`.
+
+        `all` are those that run now, `next` the next `count` (1) to come, `every` is every one to come until ordered otherwise.
+        """
         try:
             body = orjson.loads(await request.read())
             target, count = body.get("session", "latest"), int(body.get("count", 1))
             options = parse_options(body["faults"], seed=world.settings.seed)
         except (orjson.JSONDecodeError, OptionError, KeyError, AttributeError, TypeError, ValueError) as error:
             raise _refusal(400, f"emulator: {error}") from None
+        if target == "every":
+            world.set_defaults(str(body["faults"]))
+            return _json({"sessions": 0})
         if target == "next":
             done = sum(break_session(None, options) for _ in range(min(count, 1000)))
         elif target == "all":

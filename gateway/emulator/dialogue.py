@@ -275,7 +275,12 @@ class Dialogue:
         else:
             self._send_words(words, now)
             words = []
-        self.connection.send("audio", messages.server_content(**part, **self._status()), now)
+        if self.mouth is not None and self.mouth.finished and "complete_bundled" in self.connection.options:
+            part["generationComplete"] = True
+        message = messages.server_content(**part, **self._status())
+        if "usage_bundled" in self.connection.options:
+            message["usageMetadata"] = self._report_usage()
+        self.connection.send("audio", message, now)
         self._send_words(words, now)
 
     def _send_words(self, pieces: Iterable[str], now: float) -> None:
@@ -286,7 +291,8 @@ class Dialogue:
         assert self._answer is not None, "speaking"
         if not mouth.seconds and self.setup.transcribe_output:
             self._send_words(self.trouble.pieces(mouth.rest_of_words()), now)
-        self.send_content(now, generationComplete=True)
+        if "complete_bundled" not in self.connection.options or not mouth.finished or not mouth.seconds:
+            self.send_content(now, generationComplete=True)
         self._move(Floor.PLAYING)
         if self._answer.close is not None:
             self.connection.close(self._answer.close, now)
@@ -315,8 +321,7 @@ class Dialogue:
         self.record.turns += 1
         status = {"interactionStatus": "IDLE"} if self.setup.model.interaction_status else {}
         message = messages.server_content(turnComplete=True, **status)
-        self.conversation.tokens += self._meter.unreported
-        message["usageMetadata"] = self._meter.report(self.connection.backend)
+        message["usageMetadata"] = self._report_usage()
         self.mouth = self._answer = None
         self.connection.agenda.strike("floor")
         self._move(Floor.LISTENING)
@@ -331,7 +336,7 @@ class Dialogue:
     def interrupt(self, now: float) -> None:
         """End the running turn as a barge-in does: interrupted, cancellations, turnComplete; nothing of it comes any more."""
         self.record.interruptions += 1
-        self.send_content(now, interrupted=True)
+        self.send_content(now, interrupted=True, **self.trouble.stale_audio(now))
         if ids := self._calls.cancel():
             self.connection.send("toolCallCancellation", messages.tool_call_cancellation(ids), now)
         if self.floor is not Floor.LISTENING:
@@ -384,6 +389,10 @@ class Dialogue:
     def send_content(self, now: float, **fields: object) -> None:
         """Send a serverContent; its kind in the record is its first field."""
         self.connection.send(next(iter(fields)), messages.server_content(**fields, **self._status()), now)
+
+    def _report_usage(self) -> Json:
+        self.conversation.tokens += self._meter.unreported
+        return self._meter.report(self.connection.backend)
 
     def _status(self) -> Json:
         running = self.setup.model.interaction_status and self.floor is not Floor.LISTENING

@@ -122,6 +122,9 @@ FAULTS: Mapping[str, FaultKind] = {
     "gap": _number(500.0, "milliseconds of pause after every fourth chunk"),
     "jitter": _number(150.0, "milliseconds by which each chunk is late, at random"),
     # framing
+    "interrupt_bundled": _plain("interrupted comes in one message with audio that is stale already"),
+    "complete_bundled": _plain("generationComplete comes with the last audio"),
+    "usage_bundled": _plain("usageMetadata comes with every audio message"),
     "odd_bytes": _plain("chunks are cut in the middle of a sample"),
     "rate_change": _number(16_000.0, "answers alternate between 24,000 Hz and this rate, said in the MIME type"),
     "huge_message": _plain("a whole answer in one message, padded over 1 MiB"),

@@ -108,6 +108,12 @@ class Mouth:
         self.next_at = self._begun + ahead + self._pauses + late
         return Chunk(pcm, self._rate, self._words_so_far(), prepared)
 
+    @property
+    def finished(self) -> bool:
+        """The last chunk was given out."""
+        total = self._source.seconds
+        return total is not None and self.seconds >= total - 0.5 / self._rate
+
     def _words_so_far(self) -> str:
         total = self._source.seconds
         if not self._words:

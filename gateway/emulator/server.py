@@ -8,8 +8,8 @@ import signal
 import ssl
 import sys
 import tempfile
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, web
 
-from gateway.emulator import reasons
+from gateway.emulator import reasons, sound
 from gateway.emulator.admin import admin_routes, upgrade_of
 from gateway.emulator.certificate import Certificate, certificate_in
 from gateway.emulator.connection import Abort, Close, Frame, Freeze, Pong
@@ -41,13 +41,15 @@ class Emulator:
         emulator.sessions[-1].received        # what the model heard
     ```
 
-    Settings are fields of `EmulatorSettings`, given whole or one by one. Entering raises OSError (address in use), ScriptError,
-    OptionError or PersonaError.
+    Settings are fields of `EmulatorSettings`, given whole or one by one. Raises ScriptError, OptionError or PersonaError;
+    entering raises OSError (address in use, folder not writable).
     """
 
     def __init__(self, settings: EmulatorSettings | None = None, **changes: Any) -> None:
         self.settings = replace(settings or EmulatorSettings(), **changes)
         scenario = load_scenario(self.settings.scenario) if self.settings.scenario else None
+        for name in sound.LINES:
+            sound.line(name)  # decoded now, not in the middle of a call
         if scenario and self.settings.persona == EmulatorSettings().persona:
             self.settings = replace(self.settings, persona="script")
         self.world = World(self.settings, scenario.persona if scenario else None, scenario.faults if scenario else "")
@@ -56,6 +58,8 @@ class Emulator:
         self._live: dict[str, _Live] = {}
         self._waiters: list[tuple[Callable[[], object], asyncio.Future[None]]] = []
         self._stack = AsyncExitStack()
+        self._runner: web.AppRunner | None = None
+        self._sites: list[tuple[web.TCPSite, ssl.SSLContext | None]] = []
         self._certificate: Certificate | None = None
 
     @property
@@ -90,9 +94,10 @@ class Emulator:
             await runner.setup()
             stack.push_async_callback(runner.cleanup)
             stack.push_async_callback(self._hang_up)
-            self.port = await self._listen(runner, self.settings.port, self._certificate.server_context())
+            self._runner = runner
+            self.port = await self._listen(self.settings.port, self._certificate.server_context())
             if self.settings.plain_port is not None:
-                self.plain_port = await self._listen(runner, self.settings.plain_port, None)
+                self.plain_port = await self._listen(self.settings.plain_port, None)
             self._stack = stack.pop_all()
         return self
 
@@ -101,11 +106,26 @@ class Emulator:
     ) -> None:
         await self._stack.aclose()
 
-    async def _listen(self, runner: web.AppRunner, port: int, context: ssl.SSLContext | None) -> int:
-        site = web.TCPSite(runner, self.settings.host, port, ssl_context=context)
+    async def _listen(self, port: int, context: ssl.SSLContext | None) -> int:
+        assert self._runner is not None, "inside async with"
+        site = web.TCPSite(self._runner, self.settings.host, port, ssl_context=context)
         await site.start()
-        address = runner.addresses[-1]
-        return int(address[1])
+        self._sites.append((site, context))
+        return int(self._runner.addresses[-1][1])
+
+    @asynccontextmanager
+    async def outage(self) -> AsyncIterator[None]:
+        """Within: every connection is reset and new ones are refused by TCP. After: the same ports serve again."""
+        sites, self._sites = self._sites, []
+        for site, _ in sites:
+            await site.stop()
+        await self._hang_up()
+        try:
+            yield
+        finally:
+            for (_, context), port in zip(sites, (self.port, self.plain_port), strict=False):
+                assert port is not None, "one port per site"
+                await self._listen(port, context)
 
     async def _hang_up(self) -> None:
         for live in list(self._live.values()):
@@ -145,8 +165,8 @@ class Emulator:
     # --- one connection ---
 
     async def _connect(self, request: web.Request) -> web.StreamResponse:
-        upgrade = upgrade_of(request, self.world)
         now = asyncio.get_running_loop().time()
+        upgrade = upgrade_of(request, self.world, now)
         deflate = "deflate_off" not in upgrade.options and (self.settings.deflate or "deflate_on" in upgrade.options)
         socket = web.WebSocketResponse(
             max_msg_size=self.settings.max_message_bytes, compress=deflate, heartbeat=None, autoping=False, autoclose=False
@@ -300,6 +320,10 @@ async def serve_emulator(settings: EmulatorSettings) -> None:
 
 
 def run_emulator(settings: EmulatorSettings) -> int:
-    """`gateway emulator`: serve until told to stop; the exit status."""
-    asyncio.run(serve_emulator(settings))
+    """`gateway emulator`: serve until told to stop; the exit status. Raises ScriptError, OptionError or PersonaError."""
+    try:
+        asyncio.run(serve_emulator(settings))
+    except OSError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
     return 0

@@ -12,7 +12,7 @@ from gateway.emulator.mouth import Mouth
 from gateway.emulator.reasons import Reason
 from gateway.emulator.schema import INVALID_ARGUMENT, Json, WireError
 from gateway.emulator.setup_check import SessionSetup
-from gateway.emulator.sound import OUTPUT_RATE
+from gateway.emulator.sound import OUTPUT_RATE, tone
 from gateway.emulator.voices import SILENT, Answer, PcmSource, Source
 
 AT_SETUP: dict[str, Reason] = {
@@ -266,6 +266,13 @@ class Trouble:
         words, self._late_words = self._late_words, []
         for item in words:
             self._connection.agenda.enter(now + (late or 0.0), lambda at, item=item: self._send_input(item, at))  # type: ignore[misc]
+
+    def stale_audio(self, now: float) -> Json:
+        """What the message that interrupts carries of the answer it ends: fields of serverContent."""
+        if "interrupt_bundled" not in self._options:
+            return {}
+        chunk = self._model.mouth.chunk(now) if self._model.mouth else None
+        return messages.audio_part(chunk.pcm if chunk else tone(440, 0.24), self._connection.backend)
 
     def interrupted(self, now: float) -> None:
         """The model was interrupted."""

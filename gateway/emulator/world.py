@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import random
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -63,6 +63,8 @@ class World:
         self._seen: Counter[str] = Counter()
         self._defaults = "&".join(part for part in (faults, settings.faults) if part)
         self._queued: list[Options] = []
+        self.upgrades: deque[tuple[float, int]] = deque(maxlen=_MAX_COUNTED)
+        """(loop time, HTTP status) of every upgrade that was asked for; 101: granted."""
         self.running: dict[str, Closable] = {}
         """Open sessions by id; the shell enters and removes them."""
         parse_options(self._defaults)
@@ -85,6 +87,11 @@ class World:
         queued = self._queued.pop(0) if self._queued else NO_OPTIONS
         own = self.options(self._defaults)
         return Options({**own.faults, **queued.faults}, queued.persona or own.persona, None, own.words or queued.words)
+
+    def set_defaults(self, words: str) -> None:
+        """Faults of every connection from now on, instead of those of the settings. Raises OptionError."""
+        parse_options(words)
+        self._defaults = words
 
     def order(self, options: Options) -> None:
         """For the next connection; several orders are served one connection each."""

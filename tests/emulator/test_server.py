@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import signal
+import socket
 import ssl
 import sys
 import wave
@@ -21,7 +22,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from gateway.emulator import Emulator
+from gateway.emulator import Emulator, EmulatorSettings, run_emulator
 from gateway.emulator.faults import OptionError, parse_options
 from gateway.emulator.script import ScriptError
 from gateway.emulator.voices import PersonaError
@@ -44,18 +45,18 @@ async def connected(
         url = emulator.base_url.replace("https", "wss") + path
         options["ssl"] = ssl.create_default_context(cafile=str(emulator.ca_file))
     arguments: dict[str, Any] = {"compression": None, "ping_interval": None, "max_size": None, "close_timeout": 1, **options}
-    async with asyncio.timeout(20), websockets.connect(url, additional_headers=headers, **arguments) as socket:
+    async with asyncio.timeout(20), websockets.connect(url, additional_headers=headers, **arguments) as line:
         if setup:
-            await socket.send(orjson.dumps({"setup": {"model": MODEL}}).decode())
-            assert orjson.loads(await socket.recv()) == {"setupComplete": {}}
-        yield socket
+            await line.send(orjson.dumps({"setup": {"model": MODEL}}).decode())
+            assert orjson.loads(await line.recv()) == {"setupComplete": {}}
+        yield line
 
 
-async def until(socket: ClientConnection, field: str) -> list[dict[str, Any]]:
+async def until(line: ClientConnection, field: str) -> list[dict[str, Any]]:
     """Messages up to the one with this serverContent field."""
     seen: list[dict[str, Any]] = []
     while not seen or field not in seen[-1].get("serverContent", {}):
-        seen.append(orjson.loads(await socket.recv()))
+        seen.append(orjson.loads(await line.recv()))
     return seen
 
 
@@ -187,18 +188,18 @@ def test_personas_and_faults_per_session(query: str, headers: dict[str, str]) ->
 
 def test_without_tls_on_the_plain_port() -> None:
     async def body(emulator: Emulator) -> None:
-        async with connected(emulator, plain=True) as socket:
-            await socket.send(orjson.dumps({"realtimeInput": {"text": "hi"}}))
-            assert len(await until(socket, "turnComplete")) > 5
+        async with connected(emulator, plain=True) as line:
+            await line.send(orjson.dumps({"realtimeInput": {"text": "hi"}}))
+            assert len(await until(line, "turnComplete")) > 5
 
     with_emulator(body, plain_port=0)
 
 
 def test_a_reset_is_a_reset() -> None:
     async def body(emulator: Emulator) -> None:
-        async with connected(emulator, headers={"x-emulator-faults": "abrupt_1006=0.05"}) as socket:
+        async with connected(emulator, headers={"x-emulator-faults": "abrupt_1006=0.05"}) as line:
             with pytest.raises(ConnectionClosed) as lost:
-                await socket.recv()
+                await line.recv()
             assert lost.value.rcvd is None
             assert emulator.sessions[0].close == ("server", 1006, "reset")
 
@@ -207,32 +208,32 @@ def test_a_reset_is_a_reset() -> None:
 
 def test_a_half_open_connection_neither_reads_nor_writes_nor_ends() -> None:
     async def body(emulator: Emulator) -> None:
-        async with connected(emulator, headers={"x-emulator-faults": "half_open=0.05"}) as socket:
+        async with connected(emulator, headers={"x-emulator-faults": "half_open=0.05"}) as line:
             await emulator.until(lambda: emulator.sessions[0].close)
-            waiter = await socket.ping()
+            waiter = await line.ping()
             heard = emulator.sessions[0].received_messages
             for _ in range(20):
-                await socket.send(orjson.dumps(audio(quiet(0.1))))
-            done, _ = await asyncio.wait({asyncio.ensure_future(waiter), asyncio.ensure_future(socket.recv())}, timeout=0.2)
+                await line.send(orjson.dumps(audio(quiet(0.1))))
+            done, _ = await asyncio.wait({asyncio.ensure_future(waiter), asyncio.ensure_future(line.recv())}, timeout=0.2)
             assert not done
             assert emulator.sessions[0].received_messages == heard
-            assert socket.state is websockets.State.OPEN
+            assert line.state is websockets.State.OPEN
 
     with_emulator(body)
 
 
 def test_pings() -> None:
     async def body(emulator: Emulator) -> None:
-        async with connected(emulator) as socket:
-            await (await socket.ping())
-        async with connected(emulator, headers={"x-emulator-faults": "pong_delay=0.2"}) as socket:
+        async with connected(emulator) as line:
+            await (await line.ping())
+        async with connected(emulator, headers={"x-emulator-faults": "pong_delay=0.2"}) as line:
             begun = asyncio.get_running_loop().time()
-            await (await socket.ping())
+            await (await line.ping())
             assert asyncio.get_running_loop().time() - begun > 0.19
-        async with connected(emulator, headers={"x-emulator-faults": "no_pong"}) as socket:
-            pong = await socket.ping()
-            await socket.send(orjson.dumps({"realtimeInput": {"text": "hi"}}))
-            await until(socket, "turnComplete")
+        async with connected(emulator, headers={"x-emulator-faults": "no_pong"}) as line:
+            pong = await line.ping()
+            await line.send(orjson.dumps({"realtimeInput": {"text": "hi"}}))
+            await until(line, "turnComplete")
             assert not pong.done()
 
     with_emulator(body)
@@ -240,10 +241,10 @@ def test_pings() -> None:
 
 def test_a_slow_reader() -> None:
     async def body(emulator: Emulator) -> None:
-        async with connected(emulator, headers={"x-emulator-faults": "slow_read=50"}) as socket:
+        async with connected(emulator, headers={"x-emulator-faults": "slow_read=50"}) as line:
             begun = asyncio.get_running_loop().time()
             for _ in range(6):
-                await socket.send(orjson.dumps(audio(quiet(0.1))))
+                await line.send(orjson.dumps(audio(quiet(0.1))))
             await emulator.until(lambda: emulator.sessions[0].heard.seconds >= 0.59)
             assert asyncio.get_running_loop().time() - begun > 0.25
 
@@ -252,10 +253,10 @@ def test_a_slow_reader() -> None:
 
 def test_a_message_that_is_too_long() -> None:
     async def body(emulator: Emulator) -> None:
-        async with connected(emulator) as socket:
-            await socket.send("x" * 70_000)
+        async with connected(emulator) as line:
+            await line.send("x" * 70_000)
             with pytest.raises(ConnectionClosed) as closed:
-                await socket.recv()
+                await line.recv()
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1009
         await emulator.until(lambda: emulator.sessions[0].close)
@@ -267,21 +268,21 @@ def test_a_message_that_is_too_long() -> None:
 
 def test_compression_may_be_declined_per_session() -> None:
     async def body(emulator: Emulator) -> None:
-        async with connected(emulator, compression="deflate") as socket:
-            assert socket.protocol.extensions
-        async with connected(emulator, compression="deflate", headers={"x-emulator-faults": "deflate_off"}) as socket:
-            assert not socket.protocol.extensions
+        async with connected(emulator, compression="deflate") as line:
+            assert line.protocol.extensions
+        async with connected(emulator, compression="deflate", headers={"x-emulator-faults": "deflate_off"}) as line:
+            assert not line.protocol.extensions
 
     with_emulator(body)
 
 
 def test_the_record_over_http() -> None:
     async def body(emulator: Emulator) -> None:
-        async with connected(emulator) as socket:
+        async with connected(emulator) as line:
             for _ in range(3):
-                await socket.send(orjson.dumps(audio(loud(0.3))))
-            await socket.send(orjson.dumps(audio(quiet(0.8))))
-            await until(socket, "turnComplete")
+                await line.send(orjson.dumps(audio(loud(0.3))))
+            await line.send(orjson.dumps(audio(quiet(0.8))))
+            await until(line, "turnComplete")
             session_id = emulator.sessions[0].session_id
             status, raw = await fetch(emulator, "/emu/sessions")
             assert [item["id"] for item in orjson.loads(raw)["sessions"]] == [session_id]
@@ -309,10 +310,10 @@ def test_faults_ordered_over_http() -> None:
         return (await fetch(emulator, "/emu/faults", data=orjson.dumps(body)))[0]
 
     async def body(emulator: Emulator) -> None:
-        async with connected(emulator) as socket:
+        async with connected(emulator) as line:
             assert await order(emulator, session="latest", faults="close_1011=0") == 200
             with pytest.raises(ConnectionClosed) as closed:
-                await socket.recv()
+                await line.recv()
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1011
         assert await order(emulator, session="next", faults="http_503", count=2) == 200
@@ -337,13 +338,53 @@ def test_faults_ordered_over_http() -> None:
     with_emulator(body)
 
 
+def test_every_upgrade_is_counted_and_a_standing_order_holds_until_it_is_lifted() -> None:
+    async def body(emulator: Emulator) -> None:
+        assert (await fetch(emulator, "/emu/faults", data=orjson.dumps({"session": "every", "faults": "http_429"})))[0] == 200
+        for _ in range(3):
+            with pytest.raises(InvalidStatus):
+                async with connected(emulator):
+                    pass
+        emulator.world.set_defaults("")
+        async with connected(emulator):
+            pass
+        assert [status for _, status in emulator.world.upgrades] == [429, 429, 429, 101]
+        assert orjson.loads((await fetch(emulator, "/emu/sessions"))[1])["upgrades"] == {"429": 3, "101": 1}
+
+    with_emulator(body)
+
+
+def test_an_outage() -> None:
+    async def body(emulator: Emulator) -> None:
+        async with connected(emulator) as line, connected(emulator, plain=True) as other:
+            async with emulator.outage():
+                for lost in (line, other):
+                    with pytest.raises(ConnectionClosed):
+                        await lost.recv()
+                for plain in (False, True):
+                    with pytest.raises(ConnectionRefusedError):
+                        async with connected(emulator, plain=plain):
+                            pass
+            for plain in (False, True):
+                async with connected(emulator, plain=plain):
+                    pass
+
+    with_emulator(body, plain_port=0)
+
+
+def test_a_port_in_use_is_said_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert run_emulator(EmulatorSettings(port=taken.getsockname()[1])) == 1
+    assert "address already in use" in capsys.readouterr().err
+
+
 def test_faults_ordered_in_process() -> None:
     async def body(emulator: Emulator) -> None:
-        async with connected(emulator) as socket:
+        async with connected(emulator) as line:
             assert emulator.break_session(emulator.sessions[0].session_id, parse_options("goaway=0,0.1"))
-            assert orjson.loads(await socket.recv()) == {"goAway": {"timeLeft": "0.1s"}}
+            assert orjson.loads(await line.recv()) == {"goAway": {"timeLeft": "0.1s"}}
             with pytest.raises(ConnectionClosed):
-                await socket.recv()
+                await line.recv()
         await emulator.until(lambda: not emulator.world.running)
         assert not emulator.break_session(emulator.sessions[0].session_id, parse_options("gap"))
 
@@ -372,13 +413,13 @@ async def leave_four_sessions_behind() -> None:
             )
             for faults in ("", "half_open=0", "setup_hang", "slow_read=60000")
         ]
-        for socket in sockets:
-            await socket.send(orjson.dumps({"setup": {"model": MODEL}}).decode())
+        for line in sockets:
+            await line.send(orjson.dumps({"setup": {"model": MODEL}}).decode())
         await emulator.until(lambda: emulator.sessions[1].close)
         folder = emulator.ca_file.parent
     assert not folder.exists()
-    for socket in sockets:
-        await socket.wait_closed()
+    for line in sockets:
+        await line.wait_closed()
     assert [record.close is not None for record in emulator.sessions] == [True] * 4
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -417,9 +458,9 @@ def test_a_scenario_makes_the_persona(tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text('{"faults": "starve=0.9", "turns": [{"count": 0.5}]}')
 
     async def body(emulator: Emulator) -> None:
-        async with connected(emulator) as socket:
-            await socket.send(orjson.dumps({"realtimeInput": {"text": "hi"}}))
-            await until(socket, "turnComplete")
+        async with connected(emulator) as line:
+            await line.send(orjson.dumps({"realtimeInput": {"text": "hi"}}))
+            await until(line, "turnComplete")
         assert emulator.sessions[0].persona == "script"
         assert emulator.sessions[0].faults == ("starve",)
         assert emulator.sessions[0].said.seconds == 0.5
@@ -437,7 +478,7 @@ def test_as_a_process_it_says_where_it_is_and_ends_when_told() -> None:
             ca_file = (await process.stdout.readline()).decode().split()[-1]
             context = ssl.create_default_context(cafile=ca_file)
             async with aiohttp.ClientSession() as http, http.get(f"{url}/emu/sessions", ssl=context) as answer:
-                assert await answer.json() == {"sessions": []}
+                assert await answer.json() == {"sessions": [], "upgrades": {}}
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
         return ca_file

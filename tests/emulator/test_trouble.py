@@ -310,6 +310,36 @@ def test_a_huge_message() -> None:
     assert [len(pcm) for _, pcm in play.chunks()] == [96_000]
 
 
+def test_stale_audio_in_the_message_that_interrupts() -> None:
+    play = Play("persona=tone:440,5&interrupt_bundled", speed=1.0).set_up()
+    play.turn().pass_time(1)
+    play.speak(loud(0.2))
+    ((_, content),) = [
+        (at, message["serverContent"]) for at, message in play.sent if "interrupted" in message.get("serverContent", {})
+    ]
+    assert set(content) == {"interrupted", "modelTurn"}
+
+
+def test_the_end_of_generation_with_the_last_audio() -> None:
+    play = typed("complete_bundled")
+    play.pass_time(5)
+    bundles = [
+        set(message["serverContent"]) for _, message in play.sent if "generationComplete" in message.get("serverContent", {})
+    ]
+    assert bundles == [{"modelTurn", "generationComplete"}]
+    assert len(play.record.sent) == 96_000
+    empty = typed("complete_bundled&empty_turn").pass_time(5)
+    assert len(empty.contents("generationComplete")) == 1
+
+
+def test_usage_with_every_audio_message() -> None:
+    play = typed("usage_bundled")
+    play.pass_time(5)
+    usages = [usage for _, usage in play.messages("usageMetadata")]
+    assert len(usages) == len(play.chunks()) + 1
+    assert sum(usage["responseTokenCount"] for usage in usages) == 50
+
+
 def test_the_rate_may_change_between_answers() -> None:
     play = typed("rate_change=16000")
     play.pass_time(5)
