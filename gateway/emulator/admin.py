@@ -120,7 +120,7 @@ def _upgrade(request: web.Request, world: World) -> Upgrade:
         raise _refusal(401, "API key not valid. Please pass a valid API key.")
     if request.headers.get("Upgrade", "").lower() != "websocket":
         raise _refusal(400, "A WebSocket upgrade is expected here.")
-    return Upgrade(request.path, backend, found[1], constrained, key, options)
+    return Upgrade(request.path, backend, found[1], constrained, key, options, request.headers.get("x-emulator-tag", "")[:200])
 
 
 def admin_routes(world: World, break_session: BreakSession) -> list[web.RouteDef]:
@@ -152,7 +152,7 @@ def admin_routes(world: World, break_session: BreakSession) -> list[web.RouteDef
         return _json({"faults": rows})
 
     async def order_faults(request: web.Request) -> web.Response:
-        """`{"session": id | "latest" | "all" | "next" | "every", "faults": "goaway=0,5"}`.
+        """`{"session": id | tag | "latest" | "all" | "next" | "every", "faults": "goaway=0,5"}`.
 
         `all` are those that run now, `next` the next `count` (1) to come, `every` is every one to come until ordered otherwise.
         """

@@ -104,6 +104,7 @@ class Dialogue:
             case client.ToolResponse(responses):
                 self._tool_response(responses, now)
             case client.ContextUpdate(body):
+                self.record.updates.append(body)
                 if "tools" in body:
                     self._functions = declared_functions(body["tools"].get("tools", []), self.setup.model)
             case client.SetupMessage():
@@ -130,7 +131,9 @@ class Dialogue:
         elif not self.conversation.persona.listens:
             if not self._prompted:
                 self._ask(Heard(b"", audio.rate, 0.0), now)
-        elif not self._calls.blocked:
+        elif self._calls.blocked:
+            self.trouble.audio_during_call(now)
+        else:
             if self._marked_end and not self._ears.hearing:
                 record.violation(now, "audio after activityEnd")
             self._heard(self._ears.hear(pcm, audio.rate), now)
@@ -198,8 +201,10 @@ class Dialogue:
             self.conversation.remember(role, text)
             self._meter.read(text)
         if self._history_due:
+            self.record.context.append(content.text)
             self._history_due = not content.complete
             return
+        self.record.context.append(content.text)
         self._context.append(content.text)
         if how is Content.QUEUES and self.floor in (Floor.SPEAKING, Floor.PLAYING):
             self.interrupt(now)
@@ -373,6 +378,9 @@ class Dialogue:
                 self._ask(ToolsAnswered((result,)), now)
         if self.floor is Floor.CALLING and not self._calls.blocked:
             results, self._results = tuple(self._results), []
+            if self.trouble.mute_after_call:
+                self._complete_turn(now)
+                return
             self._move(Floor.LISTENING)
             self._ask(ToolsAnswered(results), now)
 

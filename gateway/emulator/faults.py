@@ -104,6 +104,8 @@ FAULTS: Mapping[str, FaultKind] = {
     "tool_dup": _plain("send every tool call twice"),
     "tool_args_null": _plain("tool calls without args"),
     "tool_after_turn": _plain("turnComplete first, then the tool call"),
+    "tool_mute": _plain("after the last answer to a blocking call the turn ends in silence: the model wants a nudge"),
+    "tool_audio_1008": _plain("caller audio while a blocking call waits closes the session"),
     "tool_unknown_1007": _plain("an answer to an unknown call closes the session"),
     # flags at odd moments
     "interrupt_mid": _number(0.5, "interrupted and turnComplete after so many seconds of each answer's audio"),

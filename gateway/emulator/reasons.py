@@ -33,6 +33,7 @@ GOAWAY_IGNORED: Reason = (
     "Connection aborted because the client failed to close the connection after receiving a GoAway signal.",
 )
 ABORTED: Reason = (1008, "The operation was aborted.")
+NOT_IMPLEMENTED: Reason = (1008, "Operation is not implemented, or supported, or enabled.")
 STALE_HANDLE: Reason = (1008, "BidiGenerateContent session not found")
 NO_SETUP: Reason = (1008, "The operation was aborted. No setup was received.")
 TOKEN_METHOD: Reason = (1008, "Ephemeral tokens are served by BidiGenerateContentConstrained only.")

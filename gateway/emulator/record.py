@@ -140,6 +140,8 @@ class SessionRecord:
         self.resumed = False
         self.model = ""
         self.persona = ""
+        self.tag = ""
+        """What the client called this session, in the header `x-emulator-tag`."""
         self.faults: tuple[str, ...] = ()
         self.setup: Json | None = None
         self.headers: dict[str, str] = {}
@@ -156,6 +158,10 @@ class SessionRecord:
         self.violations: list[Violation] = []
         self.texts: list[str] = []
         """What the caller typed, or the gateway prompted."""
+        self.context: list[str] = []
+        """What the client told the model without asking for an answer: history, notes."""
+        self.updates: list[Json] = []
+        """Bodies of `contextUpdate`."""
         self.spoken: list[tuple[float, float]] = []
         """The caller's speech: (began, ended) in seconds of audio, one per turn."""
         self.turns = 0
@@ -194,6 +200,7 @@ class SessionRecord:
             "conversation": self.conversation,
             "model": self.model,
             "persona": self.persona,
+            "tag": self.tag,
             "open": self.ended is None,
             "turns": self.turns,
             "heard_seconds": round(self.heard.seconds, 3),
@@ -226,6 +233,8 @@ class SessionRecord:
             },
             "spoken": [[round(began, 3), round(ended, 3)] for began, ended in self.spoken],
             "texts": self.texts,
+            "context": self.context,
+            "updates": self.updates,
             "interruptions": self.interruptions,
             "tokens": self.tokens,
             "tool_results": [{"id": call_id, "name": name, "response": value} for call_id, name, value in self.tool_results],

@@ -134,11 +134,12 @@ class Emulator:
     # --- for tests and demonstrations ---
 
     def break_session(self, session_id: str | None, options: Options) -> bool:
-        """Faults for a running session, or (None) for the next one; False: no such session runs."""
+        """Faults for a running session, by id or tag, or (None) for the next one; False: no such session runs."""
         if session_id is None:
             self.world.order(options)
             return True
-        live = self._live.get(session_id)
+        tagged = (live for live in reversed(self._live.values()) if live.session.record.tag == session_id)
+        live = self._live.get(session_id) or (next(tagged, None) if session_id else None)
         if live is None:
             return False
         live.session.inject(options, asyncio.get_running_loop().time())

@@ -37,7 +37,7 @@ class Session:
         self.phase = Phase.FRESH
         self.dialogue: Dialogue | None = None
         self._early: list[client.ClientMessage] = []
-        record.faults = tuple(self.connection.options.faults)
+        record.faults, record.tag = tuple(self.connection.options.faults), upgrade.tag
         self.connection.agenda.enter(now + world.settings.setup_timeout, self._no_setup, "setup")
 
     @property
@@ -130,7 +130,7 @@ class Session:
         self.record.faults = tuple(options.faults)
         self.record.setup, self.record.model = setup.body, setup.model.name
         for name, (code, reason) in AT_SETUP.items():
-            if name in options:
+            if name in options or (name == "concurrency" and world.full):
                 raise WireError(reason, code)
         if "setup_goaway" in options:
             connection.send("goAway", messages.go_away(50), now)

@@ -68,6 +68,8 @@ class EmulatorSettings:
     context_window: int = 131_072
     """Tokens a conversation without compression may hold."""
 
+    max_sessions: int | None = None
+    """Connections at a time; one more is closed with 1011 (maximum concurrent sessions). None: no limit."""
     api_keys: frozenset[str] | None = None
     """Keys that are valid; None: any key is."""
     refuse_keys_by_http: bool = False

@@ -297,6 +297,16 @@ class Trouble:
         if cancel_after is not None:
             self._connection.agenda.enter(now + cancel_after, self._model.cancel_calls)
 
+    @property
+    def mute_after_call(self) -> bool:
+        """The model says nothing about what its tools answered."""
+        return "tool_mute" in self._options
+
+    def audio_during_call(self, now: float) -> None:
+        """The caller was heard while a blocking call waits."""
+        if "tool_audio_1008" in self._options:
+            self._connection.close(reasons.NOT_IMPLEMENTED, now)
+
     def stray_response(self) -> None:
         """The client answered a call nobody waits for. Raises WireError in the mode that minds."""
         if "tool_unknown_1007" in self._options:

@@ -36,6 +36,8 @@ class Upgrade:
     key: str = ""
     """API key or access token, without options; empty: none."""
     options: Options = NO_OPTIONS
+    tag: str = ""
+    """`x-emulator-tag`: whatever the client calls this session, to find it again."""
 
     @property
     def is_token(self) -> bool:
@@ -117,6 +119,11 @@ class World:
             return self.options(words)
         except OptionError as error:
             raise WireError(f"emulator: {error}") from None
+
+    @property
+    def full(self) -> bool:
+        """More sessions run than may."""
+        return self.settings.max_sessions is not None and len(self.running) > self.settings.max_sessions
 
     def uuid(self) -> str:
         """A UUID, from the seed."""

@@ -232,6 +232,15 @@ def test_incomplete_client_content_joins_the_next_turn() -> None:
     assert "".join(text["text"] for _, text in play.contents("outputTranscription")) == "You typed: first second"
 
 
+def test_what_the_model_is_told_in_passing_is_on_record() -> None:
+    play = Play().set_up()
+    play.say({"clientContent": {"turns": [{"role": "user", "parts": [{"text": "(cut off after: Hello)"}]}]}})
+    play.say({"contextUpdate": {"systemInstruction": {"parts": [{"text": "be brief"}]}}})
+    assert play.record.context == ["(cut off after: Hello)"]
+    assert play.record.updates == [{"systemInstruction": {"parts": [{"text": "be brief"}]}}]
+    assert play.record.texts == []
+
+
 def test_a_model_that_takes_seeds_only_refuses_content_later() -> None:
     seed = {"clientContent": {"turns": [{"role": "user", "parts": [{"text": "hi"}]}], "turnComplete": True}}
     play = Play().set_up("models/gemini-3.1-flash-live-preview")

@@ -385,6 +385,13 @@ def test_faults_ordered_in_process() -> None:
             assert orjson.loads(await line.recv()) == {"goAway": {"timeLeft": "0.1s"}}
             with pytest.raises(ConnectionClosed):
                 await line.recv()
+        async with connected(emulator, headers={"x-emulator-tag": "call 7"}) as line, connected(emulator):
+            assert emulator.break_session("call 7", parse_options("close_1001=0"))
+            with pytest.raises(ConnectionClosed) as closed:
+                await line.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1001
+            assert not emulator.break_session("", parse_options("close_1001=0"))
         await emulator.until(lambda: not emulator.world.running)
         assert not emulator.break_session(emulator.sessions[0].session_id, parse_options("gap"))
 

@@ -116,6 +116,16 @@ def test_a_key_on_the_method_for_tokens_is_refused() -> None:
     assert play.closed[0] == 1008
 
 
+def test_one_session_too_many() -> None:
+    first = Play(max_sessions=2).set_up()
+    second = Play(world=first.world).set_up()
+    third = Play(world=first.world).set_up()
+    assert third.closed is not None
+    assert third.closed[0] == 1011
+    assert "Maximum concurrent" in third.closed[1]
+    assert first.closed is second.closed is None
+
+
 def test_a_ping_is_answered() -> None:
     play = Play().set_up()
     play.session.ping(b"abc", play.now)

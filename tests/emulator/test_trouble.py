@@ -453,6 +453,25 @@ def test_an_answer_to_an_unknown_call() -> None:
     assert play.closed == (1007, "Request contains an invalid argument.")
 
 
+def test_a_model_that_wants_a_nudge_after_its_tools_answered() -> None:
+    play = calling("tool_mute")
+    play.say(response(ids(play)[0]))
+    play.pass_time(5)
+    assert play.kinds()[-2:] == ["toolCall", "turnComplete"]
+    play.say(GO)
+    play.pass_time(5)
+    assert play.chunks()
+
+
+def test_audio_during_a_call_may_be_fatal() -> None:
+    play = calling("tool_audio_1008")
+    play.say(audio(quiet(0.02)))
+    assert play.closed == (1008, "Operation is not implemented, or supported, or enabled.")
+    play = Play("tool_audio_1008").set_up(**TOOL)
+    play.say(audio(quiet(0.02)))
+    assert play.closed is None
+
+
 def test_what_an_admin_orders_strikes_a_running_session() -> None:
     play = Play("persona=tone:440,3").set_up()
     play.say(GO)
@@ -484,6 +503,7 @@ def test_no_fault_of_the_table_is_without_effect() -> None:
             play.turn(0.6).pass_time(0.6).turn(0.6).pass_time(3)
             play.say({"realtimeInput": {"text": "/call add"}})
             play.pass_time(1.0)
+            play.say(audio(quiet(0.02)))
             for call_id in [*ids(play), "function-call-1"]:
                 play.say(response(call_id))
             play.turn(0.6).pass_time(6)
