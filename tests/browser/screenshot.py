@@ -22,7 +22,7 @@ async def take(picture: Path) -> None:
         words = microphone(Path(folder) / "microphone.wav", pcm)
         async with (
             running_gateway() as gateway,
-            tab(f"{gateway.url}/?processing=off", microphone=words, size=(1120, 800)) as opened,
+            tab(f"{gateway.url}/?processing=off", microphone=words, size=(1120, 870)) as opened,
         ):
             await opened.page.click("#call")
             await page_until(opened.page, "document.querySelectorAll('.captions li').length === 5")
