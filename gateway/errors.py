@@ -17,6 +17,7 @@ GatewayError
 ├── ModelError      502     upstream's: the model session failed
 │   ├── ModelRefused        bad key, unknown model, quota, invalid setup: trying again won't help
 │   └── ModelUnavailable    unreachable, timed out, closed: it may help
+├── StoreError              the store's: it can't be reached or answers nonsense; calls go on without it
 └── LibraryMissing          the machine's: a native library is not there; the text names what to install
 """
 
@@ -134,6 +135,10 @@ class ModelRefused(ModelError):
 
 class ModelUnavailable(ModelError):
     """The service can't be reached, timed out or closed the session."""
+
+
+class StoreError(GatewayError):
+    """The store can't be reached in time, or what it keeps can't be read."""
 
 
 class LibraryMissing(GatewayError):

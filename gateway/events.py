@@ -33,6 +33,7 @@ class EndReason(enum.StrEnum):
     IDLE = "idle"
     MAX_DURATION = "max_duration"
     BUDGET = "budget"
+    MODERATED = "moderated"  # a moderation hook ended it
     ICE_TIMEOUT = "ice_timeout"
     DTLS_FAILED = "dtls_failed"
     MEDIA_TIMEOUT = "media_timeout"  # connected, then no packet for too long
@@ -55,6 +56,7 @@ _RESULTS: Mapping[EndReason, str] = {
     EndReason.IDLE: "success",
     EndReason.MAX_DURATION: "success",
     EndReason.BUDGET: "success",
+    EndReason.MODERATED: "success",
     EndReason.ICE_TIMEOUT: "client_error",
     EndReason.DTLS_FAILED: "client_error",
     EndReason.MEDIA_TIMEOUT: "client_error",
@@ -118,7 +120,14 @@ class ToolResult:
     result: object
 
 
-ClientMessage = ClientReady | SendText | DisconnectBot | ToolResult
+@dataclass(frozen=True, slots=True)
+class PushToTalk:
+    """The caller holds the button down, or lets go of it."""
+
+    talking: bool
+
+
+ClientMessage = ClientReady | SendText | DisconnectBot | ToolResult | PushToTalk
 
 
 # --- what happened ---
@@ -230,6 +239,8 @@ class TokensUsed:
     modality: str
     kind: str
     tokens: int
+    usd: float = 0.0
+    """What they cost by the price table; 0 where the model's price is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +249,8 @@ class ModelConnected:
 
     seconds: float
     kind: str = "initial"
+    model: str = ""
+    """The model that answers from now on, where that is not the call's first; empty: as before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +304,10 @@ class ToolEnded:
 
 @dataclass(frozen=True, slots=True)
 class BudgetReached:
-    """A budget is used up to `level`: warn, soft or hard. `scope` call|key|day, `unit` tokens|usd."""
+    """A budget is used up to `level`: warn, soft or hard.
+
+    `scope` call|key|day, `unit` tokens|text_tokens|audio_tokens|image_tokens|usd; `used` and `limit` in that unit.
+    """
 
     level: str
     scope: str

@@ -2,31 +2,127 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
+
+from gateway.dialog.budget import UNLIMITED, Budget
 
 DEFAULT_PROFILE = "default"
 
 
+class Endpointing(enum.StrEnum):
+    """Who decides when the caller speaks."""
+
+    MODEL = "model"
+    """The service, from the audio; it hears all of it."""
+    GATEWAY = "gateway"
+    """Our own voice detection; the service hears what lies between."""
+    PUSH_TO_TALK = "push_to_talk"
+    """The caller, with a button."""
+
+
+class Sensitivity(enum.StrEnum):
+    """Of the service's voice detection."""
+
+    DEFAULT = ""
+    HIGH = "high"
+    LOW = "low"
+
+
+class TurnCoverage(enum.StrEnum):
+    """What of the input a turn is made of."""
+
+    DEFAULT = ""
+    ACTIVITY = "activity"
+    """Only what was said: silence is not read, and not billed."""
+    ALL_INPUT = "all_input"
+    ACTIVITY_AND_VIDEO = "activity_and_video"
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """How the caller's turns are found. What is left empty is the service's default."""
+
+    endpointing: Endpointing = Endpointing.MODEL
+    start_sensitivity: Sensitivity = Sensitivity.DEFAULT
+    """How little is taken for the beginning of speech. Only with `model`, as the next two."""
+    end_sensitivity: Sensitivity = Sensitivity.DEFAULT
+    """How little silence is taken for its end."""
+    prefix_padding: float | None = None
+    """Seconds of speech needed before it counts."""
+    silence: float | None = None
+    """Seconds of silence that end a turn. With `gateway` too, 0.5 if not set."""
+    interruptions: bool = True
+    """False: the caller cannot speak over an answer."""
+    turn_coverage: TurnCoverage = TurnCoverage.DEFAULT
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """What happens when the conversation fills the model's context window."""
+
+    enabled: bool = True
+    """The oldest turns are forgotten. Without it a call ends after 15 minutes of audio."""
+    trigger_tokens: int = 0
+    """Size at which it happens; 0: the service's default, 80 % of the window."""
+    target_tokens: int = 0
+    """Size it comes down to; 0: half the trigger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moderation:
+    """A hook that reads what is said, before anybody else does."""
+
+    hook: str = ""
+    """Import path `package.module:function`; empty: none."""
+    timeout: float = 2.0
+    """Seconds for one judgement."""
+    strict: bool = False
+    """A hook that fails or is late: True ends the call, False lets the words pass."""
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Options of a call. Every field is the operator's; nothing here can be set by a caller."""
+    """Options of a call. Every field is the operator's; a caller gives nothing but the data that `context_template` asks for."""
 
     name: str = DEFAULT_PROFILE
     title: str = ""
     """Shown by `GET /v1/profiles`; the name when empty."""
+    backend: str = ""
+    """Name of a `[backends.NAME]` table; empty: the `[model]` table's service."""
     model: str = ""
-    """Model name as the service knows it; empty: the configured default."""
+    """Model name as the service knows it; empty: the backend's default."""
+    fallback: str = ""
+    """Profile whose backend, model, voice, language and temperature take over when this one's service stays down."""
     voice: str = ""
     """Prebuilt voice name (case-sensitive on the wire); empty: the service's default."""
     language: str = ""
     """BCP-47 code; empty: the model detects it."""
     system_instruction: str = ""
+    context_template: str = ""
+    """Text with `{name}` for each value the client may give about the caller; see `dialog.context`."""
+    context: str = ""
+    """The template filled in for this call. Not an option of the file."""
     greeting: str = ""
     """What the gateway asks the model to open the call with; empty: the model waits for the caller."""
     temperature: float | None = None
+    listening: Listening = Listening()
+    compression: Compression = Compression()
     max_duration: float = 3600.0
     """Seconds after which the call ends with `max_duration`."""
+    max_duration_warning: float = 30.0
+    """Seconds before that when the model tells the caller; 0: never. Not in calls that are no longer than this."""
+    max_duration_prompt: str = ""
+    """What it is told to say, with `{seconds}` for what is left; empty: a sentence of ours."""
     idle_timeout: float = 0.0
-    """Seconds without speech of either side after which the call ends with `idle`; 0: never."""
+    """Seconds without speech of either side after which the call ends with `idle`, or the prompt is spoken; 0: never."""
+    idle_prompt: str = ""
+    """What the model is told to ask a silent caller first; empty: hang up at once."""
+    idle_grace: float = 10.0
+    """Seconds that a silent caller has after the prompt."""
+    budget: Budget = UNLIMITED
+    goodbye: str = ""
+    """What the model is told when a budget is used up; empty: a sentence of ours."""
+    moderation: Moderation = Moderation()
     public: bool = True
     """False: only callers whose API key lists this profile may pick it."""

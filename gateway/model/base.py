@@ -119,6 +119,17 @@ class ModelSession(Protocol):
     async def prompt(self, text: str) -> None:
         """The gateway's own instruction (greeting): the model answers it aloud."""
 
+    async def activity(self, speaking: bool) -> None:
+        """The caller begins or ends a turn: only with an endpointing other than the model's own (`Profile.listening`).
+
+        A session that moves to another socket in the middle of a turn begins it there again, before the audio it replays.
+        """
+
+    async def update(self, profile: Profile) -> None:
+        """From now on the instruction, context and tools of `profile` hold: told to the service where it takes that in the
+        middle of a session, else by a swap. Nothing else of the profile changes.
+        """
+
     def events(self) -> AsyncIterator[ModelEvent]:
         """Everything the model does, across turns and sockets, until the session is closed. Call once."""
 

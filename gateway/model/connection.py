@@ -27,11 +27,14 @@ from websockets.protocol import State
 from gateway.errors import PacketError
 from gateway.model.base import ToolAnswer
 from gateway.wire.gemini import (
+    ACTIVITY_END,
+    ACTIVITY_START,
     AUDIO_END,
     AUDIO_MIME,
     audio_frame,
     clean,
     content_frame,
+    instruction_frame,
     parse,
     text_frame,
     tool_frame,
@@ -71,6 +74,12 @@ class Link(Protocol):
 
     async def answer_tool(self, answer: ToolAnswer) -> None:
         """A function's result."""
+
+    async def activity(self, speaking: bool) -> None:
+        """The caller's turn begins or ends."""
+
+    async def instruct(self, text: str) -> None:
+        """Another system instruction from now on."""
 
     async def receive(self) -> Mapping[str, Any]:
         """The next message. Raises PacketError when it can't be read (the socket stays usable)."""
@@ -161,6 +170,14 @@ class FastLink:
         """See `Link`."""
         await self._connection.write(tool_frame(answer))
 
+    async def activity(self, speaking: bool) -> None:
+        """See `Link`."""
+        await self._connection.write(ACTIVITY_START if speaking else ACTIVITY_END)
+
+    async def instruct(self, text: str) -> None:
+        """See `Link`."""
+        await self._connection.write(instruction_frame(text))
+
     async def receive(self) -> Mapping[str, Any]:
         """See `Link`."""
         return parse(await self._connection.recv(decode=False))
@@ -198,6 +215,19 @@ class SdkLink:
         async with asyncio.timeout(SEND_PATIENCE):
             response = types.FunctionResponse(**tool_response(answer))
             await self._session.send_tool_response(function_responses=response)
+
+    async def activity(self, speaking: bool) -> None:
+        """See `Link`."""
+        async with asyncio.timeout(SEND_PATIENCE):
+            if speaking:
+                await self._session.send_realtime_input(activity_start=types.ActivityStart())
+            else:
+                await self._session.send_realtime_input(activity_end=types.ActivityEnd())
+
+    async def instruct(self, text: str) -> None:
+        """See `Link`."""
+        async with asyncio.timeout(SEND_PATIENCE):
+            await self._session.send_context_update(system_instruction=clean(text))
 
     async def receive(self) -> Mapping[str, Any]:
         """See `Link`. The SDK's iterator ends with every turn and with every error; a new one goes on where it stopped."""

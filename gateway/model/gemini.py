@@ -37,7 +37,7 @@ from gateway.wire.gemini_faults import (
     scrub,
     timed_out,
 )
-from gateway.wire.gemini_setup import Capabilities, capabilities, connect_config
+from gateway.wire.gemini_setup import Capabilities, capabilities, connect_config, instruction
 
 log = logging.getLogger(__name__)
 
@@ -192,6 +192,14 @@ class GeminiSession:
     async def answer_tool(self, answer: ToolAnswer) -> None:
         """Give the model a tool's result."""
         await self._sent(self._link.answer_tool(answer))
+
+    async def activity(self, speaking: bool) -> None:
+        """The caller begins or ends a turn."""
+        await self._sent(self._link.activity(speaking))
+
+    async def update(self, profile: Profile) -> None:
+        """Another instruction from now on."""
+        await self._sent(self._link.instruct(instruction(profile, self._can)))
 
     async def prompt(self, text: str) -> None:
         """The gateway's own instruction: the model answers it aloud. To the service it is a user's turn."""

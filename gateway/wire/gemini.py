@@ -44,6 +44,10 @@ _AUDIO_TAIL = b'"}}}'
 AUDIO_END = b'{"realtimeInput":{"audioStreamEnd":true}}'
 """The caller's audio pauses: what the service has cached is a finished utterance (automatic activity detection only)."""
 
+ACTIVITY_START = b'{"realtimeInput":{"activityStart":{}}}'
+ACTIVITY_END = b'{"realtimeInput":{"activityEnd":{}}}'
+"""The caller's turn, where the service does not find it itself. Each without the other is refused (close 1007)."""
+
 
 def audio_frame(pcm: bytes) -> bytes:
     """A realtime input message with PCM16 LE mono 16 kHz."""
@@ -74,6 +78,11 @@ def tool_response(answer: ToolAnswer) -> dict[str, Any]:
     if answer.will_continue:
         response["willContinue"] = True
     return response
+
+
+def instruction_frame(text: str) -> bytes:
+    """Another system instruction from now on, in the middle of a session."""
+    return orjson.dumps({"contextUpdate": {"systemInstruction": {"role": "user", "parts": [{"text": clean(text)}]}}})
 
 
 def clean(text: str) -> str:

@@ -1,7 +1,7 @@
 """What a session is set up with: a profile's options, as far as its model takes them.
 
 What a model takes is a row of a table. A setting the service refuses costs the whole session (close 1007), so what the row
-does not allow is left out.
+does not allow is left out, and `left_out` names it for one warning.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.profile import Profile
+from gateway.profile import Compression, Endpointing, Listening, Profile, TurnCoverage
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,17 +22,35 @@ class Capabilities:
     """Takes clientContent in the middle of a session. If not, words go as realtime input."""
     thinking_level: str = ""
     """Must be in the setup when set; must be absent when not."""
+    language_code: bool = True
+    """Takes `speechConfig.languageCode`. If not, the language is asked for in words."""
+    context_update: bool = False
+    """Takes another instruction or other tools in the middle of a session. If not, that is a swap."""
 
 
-# The longest prefix wins. Sources: the models' own pages, and for 3.1 the 1007 that many projects ran into.
+# The longest prefix wins. Sources: the models' own pages, and for 3.1 the 1007 that many projects ran into. 2.5 native audio
+# finds the language by itself and refuses to be told. `contextUpdate` came with the SDK's third generation and its models.
 MODELS: tuple[Capabilities, ...] = (
-    Capabilities("gemini-3.8-live"),
-    Capabilities("gemini-3.8-live-extended-thinking", thinking_level="LOW"),
+    Capabilities("gemini-3.8-live", context_update=True),
+    Capabilities("gemini-3.8-live-extended-thinking", thinking_level="LOW", context_update=True),
     Capabilities("gemini-3.1-flash-live", content_any_time=False),
-    Capabilities("gemini-2.5-flash-native-audio"),
-    Capabilities("gemini-live-2.5-flash-native-audio"),
+    Capabilities("gemini-2.5-flash-native-audio", language_code=False),
+    Capabilities("gemini-live-2.5-flash-native-audio", language_code=False),
 )
 UNKNOWN_MODEL = Capabilities("")
+
+RETIRED = {
+    "gemini-2.5-flash-native-audio-preview-09-2025": "2026-03-19",
+    "gemini-live-2.5-flash-preview": "2025-12-09",
+    "gemini-2.0-flash-live-001": "2025-12-09",
+}
+"""Models that many published samples still name, and since when the service does not have them."""
+
+_COVERAGE = {
+    TurnCoverage.ACTIVITY: "TURN_INCLUDES_ONLY_ACTIVITY",
+    TurnCoverage.ALL_INPUT: "TURN_INCLUDES_ALL_INPUT",
+    TurnCoverage.ACTIVITY_AND_VIDEO: "TURN_INCLUDES_AUDIO_ACTIVITY_AND_ALL_VIDEO",
+}
 
 
 def capabilities(model: str) -> Capabilities:
@@ -50,20 +68,70 @@ def connect_config(profile: Profile, can: Capabilities, handle: str = "") -> dic
         "output_audio_transcription": {},
         # An empty object means "send me handles"; a null handle is refused by some models.
         "session_resumption": {"handle": handle} if handle else {},
-        # Without a sliding window a session ends after 15 minutes of audio.
-        "context_window_compression": {"sliding_window": {}},
     }
+    if profile.compression.enabled:
+        config["context_window_compression"] = _compression(profile.compression)
     if profile.temperature is not None:
         config["temperature"] = profile.temperature
     speech: dict[str, Any] = {}
     if profile.voice:
         speech["voice_config"] = {"prebuilt_voice_config": {"voice_name": profile.voice}}
-    if profile.language:
+    if profile.language and can.language_code:
         speech["language_code"] = profile.language
     if speech:
         config["speech_config"] = speech
-    if profile.system_instruction:
-        config["system_instruction"] = profile.system_instruction
+    if words := instruction(profile, can):
+        config["system_instruction"] = words
     if can.thinking_level:
         config["thinking_config"] = {"thinking_level": can.thinking_level}
+    if realtime := _realtime_input(profile.listening):
+        config["realtime_input_config"] = realtime
+    return config
+
+
+def instruction(profile: Profile, can: Capabilities) -> str:
+    """All that the model is told before the first word: the operator's instruction, the language, what is known of the caller."""
+    language = f"Speak the language with the code {profile.language}." if profile.language and not can.language_code else ""
+    return "\n\n".join(part for part in (profile.system_instruction, language, profile.context) if part)
+
+
+def left_out(profile: Profile, can: Capabilities) -> list[str]:
+    """The options of the profile that its model does not take; what became of them, for a warning."""
+    found = []
+    if profile.language and not can.language_code:
+        found.append(f"language = {profile.language} (asked for in the instruction instead)")
+    return found
+
+
+def _compression(wanted: Compression) -> dict[str, Any]:
+    window = {"target_tokens": wanted.target_tokens} if wanted.target_tokens else {}
+    trigger = {"trigger_tokens": wanted.trigger_tokens} if wanted.trigger_tokens else {}
+    return trigger | {"sliding_window": window}
+
+
+def _realtime_input(wanted: Listening) -> dict[str, Any]:
+    """Nothing where the profile wants nothing: the service's defaults are its own."""
+    config: dict[str, Any] = {}
+    if wanted.endpointing is not Endpointing.MODEL:
+        # The other settings of the detection mean nothing without it, and the service says so with a 1007.
+        config["automatic_activity_detection"] = {"disabled": True}
+    elif detection := _detection(wanted):
+        config["automatic_activity_detection"] = detection
+    if not wanted.interruptions:
+        config["activity_handling"] = "NO_INTERRUPTION"
+    if wanted.turn_coverage:
+        config["turn_coverage"] = _COVERAGE[wanted.turn_coverage]
+    return config
+
+
+def _detection(wanted: Listening) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    if wanted.start_sensitivity:
+        config["start_of_speech_sensitivity"] = f"START_SENSITIVITY_{wanted.start_sensitivity.upper()}"
+    if wanted.end_sensitivity:
+        config["end_of_speech_sensitivity"] = f"END_SENSITIVITY_{wanted.end_sensitivity.upper()}"
+    if wanted.prefix_padding is not None:
+        config["prefix_padding_ms"] = round(wanted.prefix_padding * 1000)
+    if wanted.silence is not None:
+        config["silence_duration_ms"] = round(wanted.silence * 1000)
     return config
