@@ -138,7 +138,7 @@ def rejected(status: int) -> Failure:
     return _BY_STATUS.get(status, NOT_LIVE)
 
 
-_SECRETS = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://\S+|\bAIza\S+|auth_tokens/\S+|\b(key|token|access_token)=\S+|\b[\w-]{32,}\b")
+_SECRETS = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://\S+|\bAIza\S+|auth_tokens/\S+|\b(key|token|access_token)=\S+|\b\w{24,}\b")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 MAX_REASON = 160
 

@@ -118,5 +118,5 @@ def test_scrub_is_short_and_printable(reason: str) -> None:
 
 
 def test_scrub_keeps_what_helps() -> None:
-    said = scrub("models/X is not found for API version v1beta\n")
-    assert said == "models/X is not found for API version v1beta "
+    said = scrub("models/gemini-2.5-flash-native-audio-preview-12-2025 is not found for API version v1beta\n")
+    assert said == "models/gemini-2.5-flash-native-audio-preview-12-2025 is not found for API version v1beta "

@@ -86,6 +86,17 @@ def test_turns_are_told_apart_by_the_downlink() -> None:
     assert total == 130 + 100 + 130
 
 
+def test_a_report_in_the_middle_of_an_answer_belongs_to_it() -> None:
+    downlink = Downlink()
+    audio: dict[str, Any] = {
+        "serverContent": {"modelTurn": {"parts": [{"inlineData": {"mimeType": "audio/pcm", "data": "AAAA"}}]}}
+    }
+    middle = audio | {"usageMetadata": {"promptTokenCount": 50}}
+    end = {"serverContent": {"turnComplete": True}, "usageMetadata": {"promptTokenCount": 100}}
+    events = [event for message in (audio, middle, audio, end) for event in downlink.receive(message, 0.0)]
+    assert sum(event.tokens for event in events if isinstance(event, TokensUsed)) == 100
+
+
 @pytest.mark.parametrize(
     "usage",
     [
