@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import functools
+import gc
 import logging
 import signal
 import time
@@ -108,7 +108,7 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
 
 
 def _spare_the_collector() -> None:
-    """Take what lives as long as the process (modules, classes, schemas: some 130,000 objects) out of the garbage collector's rounds.
+    """Take what lives as long as the process (modules, classes: some 130,000 objects) out of the garbage collector's rounds.
 
     With them a full round blocks the loop for longer than any packet may be late. Without them it takes a millisecond, and can
     come often enough to take away what ended calls leave: cancelled tasks' tracebacks tie a call's objects into cycles.
