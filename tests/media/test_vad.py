@@ -1,0 +1,149 @@
+"""Voice activity against speech whose edges are known, in noise. The long form of its choice is told in its docstring."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
+from gateway.media.audio import AudioFrame
+from gateway.media.vad import HANGOVER, TRAIL, Voice, VoiceActivity
+from tests.audio import floats, pcm16, silence, speech
+
+RATE = 16_000
+LEVEL = 32_768 * 10 ** (-26 / 20)  # of active speech, the level P.56 measurements are made at
+
+Floats = NDArray[np.float64]
+
+
+def active_level(samples: Floats) -> float:
+    """RMS of what is speech: blocks within 30 dB of the loudest."""
+    powers = (samples[: len(samples) // 160 * 160].reshape(-1, 160) ** 2).mean(axis=1)
+    return float(np.sqrt(powers[powers > powers.max() / 1_000].mean()))
+
+
+@functools.cache
+def clean() -> Floats:
+    """Twelve utterances of three voices, with pauses of one to three seconds."""
+    rng = np.random.default_rng(4)
+    voices = np.split(floats(speech(RATE, 13.5)), 3)
+    parts = []
+    for number in range(12):
+        voice = voices[number % 3]
+        parts += [np.zeros(int(RATE * rng.uniform(1.0, 3.0))), voice / active_level(voice) * LEVEL]
+    return np.concatenate([*parts, np.zeros(RATE)])
+
+
+def edges(samples: Floats) -> list[tuple[float, float]]:
+    """When speech is: over 15.9 dB below its active level (ITU-T P.56), pauses under the hangover bridged."""
+    power = (samples[: len(samples) // 80 * 80].reshape(-1, 80) ** 2).mean(axis=1)
+    loud = np.convolve(power, [0.5, 0.5], "same") > active_level(samples) ** 2 / 10**1.59
+    runs = np.flatnonzero(np.diff(np.concatenate([[0], loud.astype(int), [0]]))).reshape(-1, 2) * 0.005
+    merged: list[tuple[float, float]] = []
+    for begin, end in runs:
+        if merged and begin - merged[-1][1] < HANGOVER:
+            merged[-1] = (merged[-1][0], end)
+        else:
+            merged.append((begin, end))
+    return [(begin, end) for begin, end in merged if end - begin >= 0.04]
+
+
+def noise(colour: str, samples: int, seed: int) -> Floats:
+    """RMS 1."""
+    white = np.random.default_rng(seed).standard_normal(samples)
+    match colour:
+        case "pink":  # Kellet's filter, within 0.5 dB of -3 dB an octave
+            shaped = lfilter([0.049922, -0.095994, 0.050613, -0.004409], [1, -2.494956, 2.017266, -0.522189], white)
+        case "brown":
+            shaped = lfilter([1], [1, -0.98], white)
+        case _:
+            shaped = white
+    return np.asarray(shaped / np.sqrt((shaped**2).mean()))
+
+
+def follow(samples: Floats, frame: float = 0.02) -> list[tuple[float, float, float]]:
+    """What the detector says: (announced at, began at, ended at) of each utterance."""
+    voice = VoiceActivity()
+    pcm = pcm16(samples)
+    size = round(RATE * frame) * 2
+    said: list[tuple[float, float, float]] = []
+    for begin in range(0, len(pcm) - size + 1, size):
+        at = (begin + size) / 2 / RATE
+        match voice.push(AudioFrame(pcm[begin : begin + size], RATE, at)):
+            case Voice.STARTED:
+                said.append((at, voice.began_at, at))
+            case Voice.STOPPED:
+                said[-1] = (*said[-1][:2], voice.last_speech_at)
+                assert at - voice.last_speech_at == pytest.approx(HANGOVER, abs=0.021 + frame)
+    if voice.speaking:
+        said[-1] = (*said[-1][:2], voice.last_speech_at)
+    return said
+
+
+@pytest.mark.parametrize("colour", ["white", "pink", "brown"])
+@pytest.mark.parametrize("snr", [20, 10])
+def test_on_and_offsets_are_within_60_ms_in_noise(snr: int, colour: str) -> None:
+    said = follow(clean() + noise(colour, len(clean()), snr) * LEVEL / 10 ** (snr / 20))
+    truth = edges(clean())
+    # A pause about as long as the hangover may fall to either side of it: such edges say nothing.
+    onsets = [begin for (_, end), (begin, _) in zip([(0.0, -1.0), *truth], truth, strict=False) if begin - end > HANGOVER * 1.5]
+    offsets = [end for (_, end), (begin, _) in zip(truth, [*truth[1:], (1e9, 1e9)], strict=True) if begin - end > HANGOVER * 1.5]
+    good = sum(min(abs(began - onset) for _, began, _ in said) <= 0.06 for onset in onsets)
+    good += sum(min(abs(ended - offset) for _, _, ended in said) <= 0.06 for offset in offsets)
+    assert len(onsets) + len(offsets) >= 24
+    assert good / (len(onsets) + len(offsets)) >= 0.95
+    false = [at for at, _, _ in said if not any(begin - 0.06 <= at <= end + 0.06 for begin, end in truth)]
+    assert len(false) / (len(clean()) / RATE / 60) <= 1.0
+    assert all(at - began <= 0.041 for at, began, _ in said), "announced within two blocks"
+
+
+@pytest.mark.parametrize("level", [-60, -45, -30])
+@pytest.mark.parametrize("colour", ["white", "pink", "brown"])
+def test_steady_noise_is_no_speech(colour: str, level: int) -> None:
+    assert len(follow(noise(colour, RATE * 60, 3) * 32_768 * 10 ** (level / 20))) <= 1
+
+
+def test_silence_and_hum_are_no_speech() -> None:
+    assert follow(np.zeros(RATE * 5)) == []
+    time = np.arange(RATE * 20) / RATE
+    assert len(follow(300 * np.sin(2 * np.pi * 50 * time) + 200 * np.sin(2 * np.pi * 100 * time))) <= 1
+
+
+def test_noise_that_is_switched_on_becomes_the_floor() -> None:
+    rng = np.random.default_rng(1)
+    said = follow(np.concatenate([rng.standard_normal(RATE * 5) * 10, rng.standard_normal(RATE * 20) * 400]))
+    assert len(said) <= 1
+    assert all(ended < 5.0 + 4.0 for _, _, ended in said), "within two windows of minimum tracking"
+
+
+def test_frames_of_any_length_say_the_same() -> None:
+    noisy = clean()[: RATE * 20] + noise("pink", RATE * 20, 1) * LEVEL / 10
+    by_20 = follow(noisy)
+    assert len(by_20) >= 3
+    for frame in (0.01, 0.03, 0.06):
+        other = follow(noisy, frame)
+        assert [(began, ended) for _, began, ended in other] == [
+            (pytest.approx(began, abs=1e-6), pytest.approx(ended, abs=1e-6)) for _, began, ended in by_20
+        ]
+
+
+def test_the_caller_is_noticed_to_have_fallen_silent_before_that_is_certain() -> None:
+    voice = VoiceActivity()
+    pcm = silence(RATE, 0.5) + speech(RATE, 1.0) + silence(RATE, 2.0)
+    trailing = []
+    for number in range(len(pcm) // 640):
+        changed = voice.push(AudioFrame(pcm[number * 640 : (number + 1) * 640], RATE, (number + 1) * 0.02))
+        if voice.fell_silent and number * 0.02 > 1.5:
+            trailing.append((number + 1) * 0.02)
+        if changed is Voice.STOPPED:
+            assert trailing
+            assert trailing[0] <= voice.last_speech_at + 0.041
+    assert trailing[-1] - voice.last_speech_at == pytest.approx(TRAIL, abs=0.021)
+
+
+def test_only_the_models_rate() -> None:
+    with pytest.raises(ValueError, match="16000"):
+        VoiceActivity(8_000)
