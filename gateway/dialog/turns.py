@@ -143,13 +143,16 @@ class Turns:
     def _finish(self, end: TurnEnd, unheard: float) -> Turn:
         asked, first, out = self._asked_at, self._first_byte_at, self._out_at
         first_audio = first - asked if asked is not None and first is not None and first >= asked else None
+        after_first = out - first if out is not None and first is not None else None
+        # A frame leaves as one packet: its first audible sample may be up to 20 ms inside, on its way before its time.
+        silence = min(self._silence, after_first) if after_first is not None else None
         turn = Turn(
             kind=self._asked_kind,
             end=end,
-            response=first_audio + out - first if first_audio is not None and out is not None and first is not None else None,
+            response=first_audio + after_first if first_audio is not None and after_first is not None else None,
             model_first_audio=first_audio,
-            leading_silence=self._silence if out is not None else None,
-            out=out - first - self._silence if out is not None and first is not None else None,
+            leading_silence=silence,
+            out=after_first - silence if after_first is not None and silence is not None else None,
             heard=self._heard,
             unheard=unheard,
         )

@@ -62,6 +62,18 @@ def test_leading_silence_over_several_pieces() -> None:
     assert turn.out == pytest.approx(0.0)  # frame 15 covers 0.30 to 0.32 and left at 10.6
 
 
+def test_no_part_is_negative_when_the_first_sound_is_inside_a_frame() -> None:
+    turns = Turns()
+    turns.caller_silent(10.0)
+    turns.model_audio(10.5, 0.2, 0.019)
+    turns.frame_sent(10.505, 0.02)  # the whole frame left before its audible sample was due
+    turns.generated()
+    turn = turns.drained()
+    assert turn is not None
+    assert (turn.model_first_audio, turn.leading_silence, turn.out) == pytest.approx((0.5, 0.005, 0.0))
+    assert turn.response == pytest.approx(0.505)
+
+
 def test_interrupted_is_idempotent_and_keeps_what_was_heard() -> None:
     turns = Turns()
     assert turns.interrupted(0.0) is None

@@ -127,7 +127,8 @@ async def running_gateway(*args: str, **environ: str) -> AsyncIterator[Gateway]:
     )
     assert process.stderr is not None
     ready = asyncio.Event()
-    async with aiohttp.ClientSession() as http:
+    # No connection is kept: each would be a socket and a task of the gateway that no call needs.
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
         gateway = Gateway(process, http)
         reader = asyncio.create_task(_read(process.stderr, gateway, ready))
         try:

@@ -385,3 +385,23 @@ def test_what_cannot_be_sent_is_counted() -> None:
         assert mux.unsent == 1
 
     on_mux(body)
+
+
+def test_a_socket_on_loopback_stays_there() -> None:
+    async def body() -> None:
+        mux = await UdpMux.open("127.0.0.1", 0)
+        try:
+            (port,) = mux.ports
+            elsewhere = ("192.0.2.1", 9)  # TEST-NET-1: nothing may leave for it
+            port.sendto(b"x", elsewhere)
+            assert mux.unsent == 1
+            member = FakeMember()
+            mux.join(member)
+            mux.admit(member, elsewhere, returned=True)
+            mux._deliver(SRTP, elsewhere, port, 1.0)
+            assert member.media_in == []
+            assert mux.dropped["unknown_source"] == 1
+        finally:
+            await mux.close()
+
+    asyncio.run(body())

@@ -109,11 +109,16 @@ class Port:
         self.socket = sock
         self.family = sock.family
         self.version = 6 if sock.family == socket.AF_INET6 else 4
+        self.confined = ipaddress.ip_address(sock.getsockname()[0]).is_loopback
+        """Bound to a loopback address: nothing is sent to, or taken from, any other. The kernel would do both."""
         self._mux = mux
         self._send = sock.sendto
 
     def sendto(self, data: bytes, address: Address) -> None:
         """Send at once or not at all."""
+        if self.confined and not _is_loopback(address):
+            self._mux.unsent += 1
+            return
         try:
             self._send(data, address)
         except OSError as exc:  # a full buffer, no route, a forbidden address: the same to us as loss on the way
@@ -283,6 +288,9 @@ class UdpMux:
         if not data:
             self.dropped["other"] += 1
             return
+        if port.confined and not _is_loopback(source):
+            self.dropped["unknown_source"] += 1
+            return
         first = data[0]
         if first < 4:
             self._stun(data, source, port, now)
@@ -338,6 +346,10 @@ class UdpMux:
             self.dropped["bad_stun"] += 1
         else:
             waiting.answered(message, source)
+
+
+def _is_loopback(address: Address) -> bool:
+    return address[0].startswith("127.") or address[0] == "::1"
 
 
 class _Fails(Protocol):
