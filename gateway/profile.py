@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from gateway.dialog.budget import UNLIMITED, Budget
+from gateway.toolspec import ToolSpec
 
 DEFAULT_PROFILE = "default"
 
@@ -124,5 +125,7 @@ class Profile:
     goodbye: str = ""
     """What the model is told when a budget is used up; empty: a sentence of ours."""
     moderation: Moderation = Moderation()
+    tools: tuple[ToolSpec, ...] = ()
+    """Functions the model may have called. At run time the toolbox has put an MCP server's functions in its place."""
     public: bool = True
     """False: only callers whose API key lists this profile may pick it."""

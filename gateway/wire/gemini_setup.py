@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.profile import Compression, Endpointing, Listening, Profile, TurnCoverage
+from gateway.wire.gemini_tools import FUNCTIONS, Functions, behavior, declarations
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,20 @@ class Capabilities:
     """Takes `speechConfig.languageCode`. If not, the language is asked for in words."""
     context_update: bool = False
     """Takes another instruction or other tools in the middle of a session. If not, that is a swap."""
+    functions: Functions = FUNCTIONS
 
 
 # The longest prefix wins. Sources: the models' own pages, and for 3.1 the 1007 that many projects ran into. 2.5 native audio
 # finds the language by itself and refuses to be told. `contextUpdate` came with the SDK's third generation and its models.
 MODELS: tuple[Capabilities, ...] = (
-    Capabilities("gemini-3.8-live", context_update=True),
-    Capabilities("gemini-3.8-live-extended-thinking", thinking_level="LOW", context_update=True),
-    Capabilities("gemini-3.1-flash-live", content_any_time=False),
+    Capabilities("gemini-3.8-live", context_update=True, functions=Functions(blocks_by_default=False)),
+    Capabilities(
+        "gemini-3.8-live-extended-thinking",
+        thinking_level="LOW",
+        context_update=True,
+        functions=Functions(blocking=False, blocks_by_default=False),
+    ),
+    Capabilities("gemini-3.1-flash-live", content_any_time=False, functions=Functions(non_blocking=False)),
     Capabilities("gemini-2.5-flash-native-audio", language_code=False),
     Capabilities("gemini-live-2.5-flash-native-audio", language_code=False),
 )
@@ -86,6 +93,8 @@ def connect_config(profile: Profile, can: Capabilities, handle: str = "") -> dic
         config["thinking_config"] = {"thinking_level": can.thinking_level}
     if realtime := _realtime_input(profile.listening):
         config["realtime_input_config"] = realtime
+    if profile.tools:
+        config["tools"] = [{"function_declarations": declarations(profile.tools, can.functions)}]
     return config
 
 
@@ -100,6 +109,11 @@ def left_out(profile: Profile, can: Capabilities) -> list[str]:
     found = []
     if profile.language and not can.language_code:
         found.append(f"language = {profile.language} (asked for in the instruction instead)")
+    found += [
+        f"tools.{tool.name}.behavior = {tool.behavior} (this model is {how})"
+        for tool in profile.tools
+        if tool.behavior is not None and (how := behavior(tool.behavior, can.functions)) is not tool.behavior
+    ]
     return found
 
 
