@@ -1,0 +1,108 @@
+"""Every speech codec behind one face: lengths, concealment that ends in comfort noise, faults as PacketError."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import PacketError
+from gateway.media.codec import Codec, CodecName
+from gateway.media.g711 import alaw_encode, ulaw_encode
+from gateway.media.g722 import G722Encoder
+from gateway.media.opus import Application, OpusEncoder
+from gateway.media.speech import FADE_TO, OPUS_PAUSE_BYTES, speech
+from tests import audio
+
+CODECS = (
+    Codec(CodecName.OPUS, 111, 48_000, 2),
+    Codec(CodecName.PCMU, 0, 8_000),
+    Codec(CodecName.PCMA, 8, 8_000),
+    Codec(CodecName.G722, 9, 8_000),
+)
+every_codec = pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.name)
+
+
+def level(pcm: bytes) -> float:
+    return float(np.sqrt(np.mean(audio.floats(pcm) ** 2)))
+
+
+@every_codec
+def test_a_hole_has_the_length_it_was_asked_for_and_ends_in_comfort_noise(codec: Codec) -> None:
+    decoder = speech(codec)
+    assert len(decoder.conceal(320)) == 640, "even before anything was heard"
+    for payload in payloads(codec):
+        decoder.decode(payload)
+    lengths = [320, 160, 960, 37, 320, 320, 320]
+    made = [decoder.conceal(samples) for samples in lengths]
+    assert [len(pcm) // 2 for pcm in made] == lengths
+    assert sum(lengths[:-3]) / 16_000 < FADE_TO
+    tail = decoder.conceal(16_000)
+    assert 0 < level(tail) <= 130
+
+
+@every_codec
+def test_a_pause_is_comfort_noise_at_once(codec: Codec) -> None:
+    decoder = speech(codec)
+    for payload in payloads(codec):
+        decoder.decode(payload)
+    assert 0 < level(decoder.quiet(320)) <= 130
+
+
+@every_codec
+def test_the_length_of_a_payload_is_known_before_it_is_decoded(codec: Codec) -> None:
+    decoder = speech(codec)
+    for payload in payloads(codec)[:20]:
+        samples = decoder.ticks(payload) * 16_000 // decoder.clock_rate
+        assert len(decoder.decode(payload)) // 2 == pytest.approx(samples, abs=40)  # the resampler's first frame
+    with pytest.raises(PacketError):
+        decoder.ticks(b"")
+
+
+@given(st.sampled_from(CODECS), st.binary(max_size=200))
+def test_any_payload_is_audio_or_a_packet_error(codec: Codec, payload: bytes) -> None:
+    decoder = speech(codec)
+    try:
+        decoder.ticks(payload)
+        decoder.carries_previous(payload)
+        decoder.pauses(payload)
+        decoder.restore(payload, 320)
+        decoder.decode(payload)
+    except PacketError:
+        pass
+    assert len(decoder.conceal(320)) == 640
+
+
+def test_dtx_is_a_pause() -> None:
+    encoder = OpusEncoder(16_000, application=Application.VOIP, bitrate=24_000, complexity=5, dtx=True)
+    decoder = speech(CODECS[0])
+    words = [encoder.encode(frame) for frame in audio.frames(audio.speech(16_000, 1.0), 16_000)]
+    still = [encoder.encode(frame) for frame in audio.frames(audio.silence(16_000, 2.0), 16_000)]
+    assert not any(decoder.pauses(payload) for payload in words)
+    assert decoder.pauses(still[-1])
+    assert min(map(len, still)) <= OPUS_PAUSE_BYTES
+
+
+def test_what_carries_no_speech_has_no_decoder() -> None:
+    with pytest.raises(ValueError, match="TELEPHONE-EVENT"):
+        speech(Codec(CodecName.TELEPHONE_EVENT, 101, 8_000))
+
+
+def payloads(codec: Codec) -> list[bytes]:
+    """A second of speech over a little noise, in 20 ms."""
+
+    rate = 8_000 if codec.name in (CodecName.PCMU, CodecName.PCMA) else 16_000
+    pcm = audio.pcm16(audio.floats(audio.speech(rate, 1.0)) + audio.floats(audio.noise(rate, 1.0, 20)))
+    pieces = audio.frames(pcm, rate)
+    match codec.name:
+        case CodecName.OPUS:
+            opus = OpusEncoder(rate, application=Application.VOIP, bitrate=32_000, complexity=5)
+            return [opus.encode(piece) for piece in pieces]
+        case CodecName.G722:
+            g722 = G722Encoder()
+            return [g722.encode(piece) for piece in pieces]
+        case CodecName.PCMU:
+            return [ulaw_encode(piece) for piece in pieces]
+        case _:
+            return [alaw_encode(piece) for piece in pieces]
