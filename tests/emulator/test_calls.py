@@ -154,6 +154,17 @@ def test_a_barge_in_cancels_what_is_pending() -> None:
     assert not play.record.tool_results
 
 
+def test_words_without_a_sound() -> None:
+    turns = '{"turns": [{"nothing": true, "say": "in silence"}]}'
+    scenario = parse_scenario(turns.encode(), lambda name: name.encode())
+    for transcription in ({}, {"outputAudioTranscription": {}}):
+        world = World(EmulatorSettings(persona="script"), scenario.persona)
+        play = Play(world=world).set_up(**transcription)
+        play.turn().pass_time(3)
+        assert [item["text"] for _, item in play.contents("outputTranscription")] == (["in silence"] if transcription else [])
+        assert len(play.contents("turnComplete")) == 1
+
+
 def test_search_and_code_are_shown_before_the_answer() -> None:
     play = script('{"turns": [{"search": "weather oslo", "code": "print(1)", "tone": 440, "seconds": 1}]}')
     play.turn().pass_time(3)

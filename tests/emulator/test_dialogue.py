@@ -221,6 +221,20 @@ def test_client_content_waits_on_the_old_model() -> None:
     assert len(play.contents("turnComplete")) == 2
 
 
+def test_incomplete_client_content_stops_the_old_model() -> None:
+    note = {"clientContent": {"turns": [{"role": "user", "parts": [{"text": "stop"}]}], "turnComplete": False}}
+    play = Play("persona=tone:440,3").set_up("models/gemini-2.5-flash-native-audio-latest")
+    play.say(note)
+    assert not play.contents("interrupted")
+    play.turn().pass_time(0.5)
+    play.say(note)
+    assert len(play.contents("interrupted")) == 1
+    play = Play("persona=tone:440,3").set_up()
+    play.turn().pass_time(0.5)
+    play.say(note)
+    assert not play.contents("interrupted")
+
+
 def test_incomplete_client_content_joins_the_next_turn() -> None:
     play = Play().set_up(outputAudioTranscription={})
     play.pass_time(2)
@@ -272,7 +286,9 @@ def test_audio_at_another_rate_is_understood() -> None:
     play = Play().set_up()
     play.speak(loud(1.0, 8000) + quiet(0.7, 8000), rate=8000).pass_time(3)
     assert sum(len(pcm) for _, pcm in play.chunks()) / 48_000 == pytest.approx(1.15, abs=0.05)
+    play.say(audio(quiet(0.1)))
     assert play.record.heard.rate == 8000
+    assert play.record.rates == {8000: 85, 16_000: 1}
 
 
 def test_an_odd_chunk_is_noted() -> None:

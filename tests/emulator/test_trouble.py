@@ -424,10 +424,18 @@ def test_a_call_may_be_cancelled() -> None:
     assert not play.messages("toolCallCancellation")
     play.pass_time(1)
     assert play.messages("toolCallCancellation")[0][1] == {"ids": ids(play)}
+    assert play.kinds()[-2:] == ["toolCallCancellation", "turnComplete"]
     play.say(response(ids(play)[0]))
     assert play.record.violations[-1].what == f"toolResponse for cancelled id {ids(play)[0]}"
     assert not play.record.tool_results
     assert not play.chunks()
+
+
+def test_a_call_that_does_not_block_is_cancelled_beside_the_conversation() -> None:
+    free = {"tools": [{"functionDeclarations": [{"name": "add", "behavior": "NON_BLOCKING"}]}]}
+    play = calling("tool_cancel=1", **free).pass_time(2)
+    assert play.kinds()[-2:] == ["turnComplete", "toolCallCancellation"]
+    assert len(play.contents("turnComplete")) == 1
 
 
 def test_a_call_may_come_twice_without_arguments_or_after_the_turn() -> None:
