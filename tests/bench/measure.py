@@ -72,10 +72,11 @@ class Run:
     def line(self) -> str:
         """For people."""
         gap, packets = self.load.get("gap", {}), self.load.get("packets", {})
+        cores = "  ".join(f"core {number} {share:4.0%}" for number, share in enumerate(self.cores[:2]))
         verdict = f"void: {self.void}" if self.void else "passes" if not self.faults else "; ".join(self.faults)
         return (
             f"{self.gateway:<9} {self.persona:<10} {self.calls:>4} calls  {self.cpu_per_call * 1000:6.2f} ms/call-s  "
-            f"core 0 {self.cores[0]:4.0%}  core 1 {self.cores[1]:4.0%}  slowest {packets.get('rate_least', 0):5.1f}/s  "
+            f"{cores}  slowest {packets.get('rate_least', 0):5.1f}/s  "
             f"p99 gap {(gap.get('p99') or 0) * 1000:5.1f} ms  uplink {self.uplink_least:7.2%}  {verdict}"
         )
 
@@ -182,6 +183,9 @@ def measure(name: str, calls: int, *, persona: str = "talker", seconds: float = 
 
 def judge(run: Run, *, talking: bool) -> None:
     """Fill in `faults` and `void`. `talking`: the model never stops, so that every stream owes 50 packets a second."""
+    if not run.cores:
+        run.void = "the load tool did not get to its window's end"
+        return
     faults = []
     packets, gap = run.load.get("packets", {}), run.load.get("gap", {})
     if run.load.get("connected") != run.calls:
@@ -193,8 +197,8 @@ def judge(run: Run, *, talking: bool) -> None:
     if run.uplink_least < 0.99:
         faults.append(f"uplink {run.uplink_least:.1%}")
     run.faults = tuple(faults)
-    strangers = run.cores[GATEWAY_CORE] - run.cpu / run.seconds if run.cores else 0.0
-    if run.cores and run.cores[OTHER_CORE] > BUSIEST_OTHER:
+    strangers = run.cores[GATEWAY_CORE] - run.cpu / run.seconds
+    if run.cores[OTHER_CORE] > BUSIEST_OTHER:
         run.void = f"core 1 was busy for {run.cores[OTHER_CORE]:.0%}"
     elif strangers > STRANGERS and run.faults:
         run.void = f"others used {strangers:.0%} of core 0"

@@ -63,6 +63,13 @@ def test_a_busy_other_core_voids_a_run() -> None:
     assert not run.passed
 
 
+def test_a_run_without_an_end_is_void() -> None:
+    run = Run("fake", "talker", 2, 10.0)
+    judge(run, talking=True)
+    assert run.void
+    assert "void" in run.line()
+
+
 def test_reading_what_processes_say() -> None:
     assert list(json_lines(iter(['{"a": 1}\n', "noise\n", "[1]\n", '{"b": 2}']))) == [{"a": 1}, {"b": 2}]
     assert busy_shares([(1.0, 2.0)], [(1.5, 3.0)]) == [0.5]
