@@ -13,15 +13,19 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from gateway.account import Account
+from gateway.dialog.budget import Unit
 from gateway.dialog.lifecycle import AWAY_PATIENCE, Lifecycle, State, Step
+from gateway.dialog.policy import End, Facts, Policy, Say
+from gateway.dialog.prices import MICRO
 from gateway.dialog.transcript import Answer
 from gateway.dialog.turns import Turn, TurnEnd, TurnKind, Turns
 from gateway.errors import ModelError, ModelRefused
 from gateway.events import (
+    BudgetReached,
     CallEnded,
     CallerSaid,
     CallerStartedSpeaking,
@@ -49,8 +53,9 @@ from gateway.events import (
     Trouble,
     TurnEnded,
 )
+from gateway.ledger import Tab
 from gateway.legs.base import Ability, Leg
-from gateway.media.audio import MODEL_OUTPUT_RATE, AudioFrame
+from gateway.media.audio import MODEL_INPUT_RATE, MODEL_OUTPUT_RATE, AudioFrame
 from gateway.media.level import first_audible
 from gateway.media.playout import Playout
 from gateway.media.resample import Resampler
@@ -72,6 +77,9 @@ log = logging.getLogger(__name__)
 
 REPORT_EVERY = 5.0
 """Seconds between the reports of a call's buffers."""
+
+MAX_WAITING_PROMPTS = 4
+"""Things the gateway itself wants said; the oldest gives way: a goodbye is worth more than a question before it."""
 
 MAX_WAITING_TEXTS = 8
 """Typed messages waiting for the model; the oldest gives way. More than a person types while a session opens."""
@@ -123,6 +131,7 @@ class Call:
         observe: Observe,
         loop: asyncio.AbstractEventLoop,
         offered_at: float,
+        tab: Tab | None = None,
     ) -> None:
         self.info = CallInfo(call_id, leg.kind, profile.name, model_alias)
         self.profile = profile
@@ -142,14 +151,18 @@ class Call:
         self._offered_at = offered_at
         self._started = loop.time()
         self._ended: asyncio.Future[_End] = loop.create_future()
+        self._tab = tab or Tab(call_id, "", profile.budget, profile.model or model_alias)
+        self._policy = Policy(profile, self._started)
         self._fed = asyncio.Event()  # something waits for the model
+        self._prompts: deque[str] = deque(maxlen=MAX_WAITING_PROMPTS)
         self._texts: deque[str] = deque(maxlen=MAX_WAITING_TEXTS)
         self._connected = False  # media flows
         self._heard_first = False
         self._away_since = 0.0
         self._away_reason = EndReason.CALLER_GONE
         self._speaking = False  # a packet of an answer has left and more is to come
-        self._active_at = self._started  # when either side last spoke, for the idle limit
+        self._played_at = self._started  # when the last frame of an answer left
+        self._typed_at = self._started  # when the caller last did something else than speak
         self._second_due = self._started + 1.0
         self._report_due = self._started + REPORT_EVERY
         self._set_up = False
@@ -296,6 +309,8 @@ class Call:
         while True:
             await self._fed.wait()
             self._fed.clear()
+            while self._prompts:
+                await session.prompt(self._prompts.popleft())
             if self.state is State.AWAY:
                 await session.end_audio()
             while self._texts:
@@ -303,6 +318,7 @@ class Call:
                 await session.send_text(self._texts.popleft())
             while (chunk := self.uplink.take()) is not None:
                 await session.send_audio(chunk.pcm)
+                self._tab.spending.passed(heard=len(chunk.pcm) / (2 * MODEL_INPUT_RATE))
                 self._account.uplink_added.append(self._loop.time() - chunk.oldest_at)
 
     async def _think(self, session: ModelSession) -> None:
@@ -323,12 +339,15 @@ class Call:
                     self._turns.generated()
                     self._answer.generated()
                 case TokensUsed():
-                    self._account.tokens[event.direction] += event.tokens
-                    self._say(event)
+                    self._spend(event)
                 case ModelMessageSkipped():
                     self._account.errors += 1
                     self._say(event)
-                case ModelConnected() | ModelClosed():
+                case ModelConnected(model=model):
+                    if model:
+                        self._tab.answered_by(model)
+                    self._say(event)
+                case ModelClosed():
                     self._say(event)
         self.hang_up(EndReason.MODEL_HUNG_UP)
 
@@ -344,6 +363,7 @@ class Call:
         else:
             self._turns.model_audio(audio.at, seconds, 0.0)
         self._answer.audio(seconds)
+        self._tab.spending.passed(said=seconds)
         pcm = self._resampler.resample(audio.pcm) if self._resampler else audio.pcm
         self._playout.push(pcm, audio.at)
 
@@ -398,7 +418,7 @@ class Call:
         leg.send(frame)
         if self._turns.frame_sent(now, frame.seconds):
             self._account.downlink_added.append(now - frame.at)
-        self._active_at = now
+        self._played_at = now
         if not self._speaking:
             self._speaking = True
             if not self._spoke:
@@ -410,17 +430,43 @@ class Call:
         if self._lifecycle.over:
             return
         self._check_away(now)
-        if self.profile.max_duration and now - self._started >= self.profile.max_duration:
-            self.hang_up(EndReason.MAX_DURATION)
-        idle = now - max(self._active_at, self._vad.last_speech_at)
-        if self.profile.idle_timeout and idle >= self.profile.idle_timeout:
-            self.hang_up(EndReason.IDLE)
+        self._check_budgets()
+        self._follow_policy(now)
         self._turn_over(self._turns.overdue(now, self._vad.speaking))
         if self._speaking:
             self._account.playout_depth.append(self._playout.seconds)
         if now >= self._report_due:
             self._report_due = now + REPORT_EVERY
             self._report(now)
+
+    def _spend(self, used: TokensUsed) -> None:
+        self._account.tokens[used.direction] += used.tokens
+        cost = self._tab.spending.add(used.direction, used.modality, used.kind, used.tokens)
+        self._say(replace(used, usd=cost))
+
+    def _check_budgets(self) -> None:
+        for level, scope, unit, used, limit in self._tab.reached():
+            whole = MICRO if unit is Unit.USD else 1
+            self._say(BudgetReached(level.name.lower(), scope.value, unit.value, used / whole, limit / whole))
+
+    def _follow_policy(self, now: float) -> None:
+        caller_at = max(self._vad.last_speech_at, self._typed_at)
+        facts = Facts(
+            here=self.state is State.ACTIVE,
+            spoke_at=max(self._played_at, caller_at),
+            caller_at=caller_at,
+            played_at=self._played_at,
+            unplayed=self._playout.seconds,
+            busy=self._vad.speaking or self._turns.answering,
+            level=self._tab.spending.level,
+        )
+        for action in self._policy.second(now, facts):
+            match action:
+                case Say(prompt=prompt):
+                    self._prompts.append(prompt)
+                    self._fed.set()
+                case End(ending=ending, detail=detail):
+                    self.hang_up(EndReason(ending.value), detail)
 
     def _check_away(self, now: float) -> None:
         if self.state is State.AWAY and now - self._away_since >= AWAY_PATIENCE:
@@ -457,6 +503,7 @@ class Call:
     def digit(self, digit: str, seconds: float) -> None:
         """A DTMF press. What it means is for the profile to say; so far it is only counted."""
         self._account.digits += 1
+        self._typed_at = self._loop.time()
         log.debug("< digit", extra={"call_id": self.call_id, "seconds": seconds, "length": len(digit)})
 
     def played(self, seconds: float) -> None:
@@ -472,6 +519,7 @@ class Call:
         self._account.messages += 1
         match value:
             case SendText(text=text):
+                self._typed_at = self._loop.time()
                 self._texts.append(text)
                 self._fed.set()
             case DisconnectBot():

@@ -88,6 +88,7 @@ class Refusal(enum.StrEnum):
 
     CAPACITY = "capacity"
     DRAINING = "draining"
+    BUDGET = "budget"
 
 
 # --- what the caller's side may ask for (parsed, typed; see wire/rtvi) ---
@@ -295,11 +296,12 @@ class BrowserToolRequested:
 
 @dataclass(frozen=True, slots=True)
 class ToolEnded:
-    """One tool call has had its one answer."""
+    """One tool call has come to its one end: an answer, or that nobody wants one any more."""
 
     tool: str
     outcome: ToolOutcome
     seconds: float
+    tool_call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

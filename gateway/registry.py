@@ -11,6 +11,7 @@ from gateway.call import Call, Observe
 from gateway.clock import Clock
 from gateway.errors import NotFound, Refused
 from gateway.events import EndReason, LegKind, Refusal
+from gateway.ledger import Ledger, Tab
 from gateway.legs.base import Leg
 from gateway.model.base import Model
 from gateway.profile import Profile
@@ -46,6 +47,7 @@ class Registry:
         clock: Clock,
         observe: Observe,
         loop: asyncio.AbstractEventLoop,
+        ledger: Ledger | None = None,
     ) -> None:
         self.worker = worker
         self.max_calls = max_calls
@@ -56,6 +58,8 @@ class Registry:
         self._clock = clock
         self._observe = observe
         self._loop = loop
+        self._ledger = ledger
+        self._tabs: dict[str, Tab] = {}  # by call id, from admission to end
         self._admitted: dict[str, Admission] = {}
         self._calls: dict[str, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -81,9 +85,25 @@ class Registry:
         self._empty.clear()
         return admission
 
+    async def afford(self, admission: Admission, profile: Profile, key: str) -> None:
+        """Look whether budgets shared with other calls have anything left; raises Refused. `key`: the API key's name.
+
+        The only question to the store that somebody waits for, and nobody is talking yet.
+        """
+        if self._ledger is None:
+            return
+        try:
+            self._tabs[admission.call_id] = await self._ledger.open(
+                admission.call_id, key, profile.budget, profile.model or self._model_alias
+            )
+        except Refused:
+            self.refused[Refusal.BUDGET] += 1
+            raise
+
     def give_up(self, admission: Admission) -> None:
         """The leg could not be made: free the place. Harmless after `start`."""
-        self._admitted.pop(admission.call_id, None)
+        if self._admitted.pop(admission.call_id, None) is not None:
+            self._close_tab(admission.call_id)
         self._check_empty()
 
     def start(self, admission: Admission, leg: Leg, profile: Profile) -> Call:
@@ -97,6 +117,7 @@ class Registry:
             observe=self._observe,
             loop=self._loop,
             offered_at=admission.offered_at,
+            tab=self._tabs.get(admission.call_id),
         )
         self._calls[call.call_id] = call
         del self._admitted[admission.call_id]
@@ -145,7 +166,13 @@ class Registry:
         finally:
             self._clock.discard(call)
             del self._calls[call.call_id]
+            self._close_tab(call.call_id)
             self._check_empty()
+
+    def _close_tab(self, call_id: str) -> None:
+        tab = self._tabs.pop(call_id, None)
+        if tab is not None and self._ledger is not None:
+            self._ledger.close(tab)
 
     def _check_empty(self) -> None:
         if not len(self):

@@ -128,8 +128,13 @@ class Whip:
         except Refused as refused:
             self._watch.admission_refused(refused.reason)
             raise
-        stages.append((SetupStage.ADMISSION, time.monotonic()))
         try:
+            try:
+                await self._registry.afford(admission, profile, request[KEY].name)
+            except Refused as refused:
+                self._watch.admission_refused(refused.reason)
+                raise
+            stages.append((SetupStage.ADMISSION, time.monotonic()))
             leg, answer = await self._answer(offer, request[ARRIVED])
             stages.append((SetupStage.ANSWER, time.monotonic()))
             call = self._registry.start(admission, leg, profile)
