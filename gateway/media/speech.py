@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -21,6 +22,13 @@ OPUS_PAUSE_BYTES = 2
 
 FADE_FROM, FADE_TO = 0.06, 0.12
 """Seconds of a hole over which what libopus makes up gives way to comfort noise: its own concealment can hum on for long."""
+
+STILL = 10
+"""Repeated Opus packets in a row, all decoded to silence, after which a further one is not decoded: a muted microphone.
+
+The decoder is where such packets leave it, so skipping one changes nothing. The RFC 6464 level would say the same, but it is only
+the sender's word; the payload itself can't be wrong.
+"""
 
 _RATE = MODEL_INPUT_RATE
 _OPUS_STEP = _RATE // 400  # libopus conceals in multiples of 2.5 ms
@@ -53,6 +61,12 @@ class Speech(Protocol):
 
     def quiet(self, samples: int, /) -> bytes:
         """The next `samples` of a pause: comfort noise."""
+
+
+def _is_silence(pcm: bytes) -> bool:
+    """Digital silence, as a codec gives it back: 0 and ±1."""
+    samples = np.frombuffer(pcm, np.int16)
+    return bool(((samples <= 1) & (samples >= -1)).all())
 
 
 class _Hole:
@@ -95,6 +109,9 @@ class OpusSpeech(_Hole):
     def __init__(self) -> None:
         super().__init__()
         self._decoder = opus.OpusDecoder(_RATE)
+        self._recent: deque[bytes] = deque(maxlen=4)  # encoders alternate between a few packets for silence
+        self._still = 0
+        self._silence = b""
 
     def ticks(self, payload: bytes) -> int:
         """See `Speech`."""
@@ -110,8 +127,14 @@ class OpusSpeech(_Hole):
 
     def decode(self, payload: bytes) -> bytes:
         """See `Speech`."""
+        repeated = payload in self._recent
+        if repeated and self._still >= STILL and not self._hole:
+            return self._silence
         pcm = self._decoder.decode(payload)
         self._good(pcm)
+        self._recent.append(payload)
+        self._still = self._still + 1 if repeated and _is_silence(pcm) else 0
+        self._silence = pcm
         return pcm
 
     def restore(self, payload: bytes, samples: int) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from gateway.errors import PacketError
 from gateway.media.codec import Codec, CodecName
 from gateway.media.g711 import alaw_encode, ulaw_encode
 from gateway.media.g722 import G722Encoder
-from gateway.media.opus import Application, OpusEncoder
+from gateway.media.opus import Application, OpusDecoder, OpusEncoder
 from gateway.media.speech import FADE_TO, OPUS_PAUSE_BYTES, speech
 from tests import audio
 
@@ -82,6 +84,30 @@ def test_dtx_is_a_pause() -> None:
     assert not any(decoder.pauses(payload) for payload in words)
     assert decoder.pauses(still[-1])
     assert min(map(len, still)) <= OPUS_PAUSE_BYTES
+
+
+def test_a_muted_microphone_is_not_decoded_and_the_word_after_it_is_none_the_worse() -> None:
+    rate = 16_000
+    encoder = OpusEncoder(rate, application=Application.VOIP, bitrate=32_000, complexity=5, fec=True, loss=10)
+    pcm = audio.speech(rate, 1.0) + audio.silence(rate, 2.0) + audio.speech(rate, 2.0)
+    sent = [encoder.encode(piece) for piece in audio.frames(pcm, rate)]
+    every, saving = OpusDecoder(rate), speech(CODECS[0])
+    decoded = [every.decode(payload) for payload in sent]
+    heard = [saving.decode(payload) for payload in sent]
+    # The same object again: it was not decoded.
+    assert sum(a is b for a, b in itertools.pairwise(heard)) >= 70
+    assert all(len(a) == len(b) for a, b in zip(decoded, heard, strict=True))
+    assert np.abs(audio.floats(b"".join(heard[60:150]))).max() <= 1
+    difference = audio.floats(b"".join(heard)) - audio.floats(b"".join(decoded))
+    assert np.abs(difference).max() <= 2
+
+
+def test_a_repeated_payload_that_is_not_silence_is_decoded_every_time() -> None:
+    encoder = OpusEncoder(16_000, application=Application.VOIP, bitrate=32_000, complexity=5)
+    decoder = speech(CODECS[0])
+    payload = [encoder.encode(piece) for piece in audio.frames(audio.tone(300, 16_000, 0.4), 16_000)][-1]
+    heard = [decoder.decode(payload) for _ in range(40)]
+    assert len({id(pcm) for pcm in heard}) == 40
 
 
 def test_what_carries_no_speech_has_no_decoder() -> None:
