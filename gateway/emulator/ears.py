@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from gateway.emulator.schema import INVALID_ARGUMENT, WireError
 from gateway.emulator.setup_check import SessionSetup
-from gateway.emulator.vad import CAUTIOUS, EAGER, Edge, EnergyVad
+from gateway.emulator.vad import CAUTIOUS, EAGER, LASTING, Edge, EnergyVad
 from gateway.emulator.voices import Heard
 
 _PRE_ROLL = 0.2
@@ -132,7 +132,8 @@ class Ears:
         return EnergyVad(
             self._rate,
             start=EAGER if self._setup.start_high else CAUTIOUS,
-            end=EAGER if self._setup.end_high else CAUTIOUS,
+            # A low sensitivity for the end of speech is slow to find one.
+            end=EAGER if self._setup.end_high else LASTING,
             onset=max(self._setup.prefix_padding or _ONSET, 0.04),
             hangover=self._silence,
         )

@@ -29,6 +29,8 @@ class Threshold:
 
 EAGER = Threshold(_power(-48), 10**0.9)
 CAUTIOUS = Threshold(_power(-40), 10**1.5)
+LASTING = Threshold(_power(-54), 10**0.6)
+"""For the end of speech only: the faintest voice keeps a turn open."""
 
 _FLOOR_START = _power(-65)
 _FLOOR_LEAST = _power(-75)

@@ -37,6 +37,12 @@ def test_ids_look_like_those_of_the_service() -> None:
     assert re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", vertex)
 
 
+def test_arguments_may_be_missing() -> None:
+    calls = PendingCalls(Backend.DEVELOPER, random.Random(1))
+    assert [set(call) for call in calls.send([Call("f"), Call("f", {})], {})] == [{"name", "id"}, {"name", "id", "args"}]
+    assert calls.blocked, "a function that was never declared blocks"
+
+
 def test_a_blocking_call_blocks_until_answered() -> None:
     calls, (slow, free) = pending("slow", "free")
     assert calls.blocked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from gateway.emulator.ears import CallerStarted, CallerStopped, Ears
@@ -63,6 +64,20 @@ def test_the_clients_silence_duration_and_prefix_padding_count() -> None:
     assert known_after(ears(silenceDurationMs=1500), sound, CallerStopped) == pytest.approx(2.5, abs=0.03)
     assert known_after(ears(prefixPaddingMs=300), sound, CallerStarted) == pytest.approx(0.3, abs=0.03)
     assert known_after(ears(), sound, CallerStarted) == pytest.approx(0.06, abs=0.03)
+
+
+def test_the_clients_sensitivities_count() -> None:
+    whisper = (np.frombuffer(loud(1.0), "<i2") * 0.025).astype("<i2").tobytes()  # about −44 dBFS
+    assert ears().hear(whisper, 16_000)
+    assert not ears(startOfSpeechSensitivity="START_SENSITIVITY_LOW").hear(whisper, 16_000)
+    breath = (np.frombuffer(loud(1.0), "<i2") * 0.012).astype("<i2").tobytes()  # about −51 dBFS
+    fading = loud(0.5) + breath + quiet(0.6)
+    (_, early) = ears().hear(fading, 16_000)
+    (_, late) = ears(endOfSpeechSensitivity="END_SENSITIVITY_LOW", silenceDurationMs=500).hear(fading, 16_000)
+    assert isinstance(late, CallerStopped)
+    assert isinstance(early, CallerStopped)
+    assert early.ended == pytest.approx(0.5, abs=0.03)
+    assert late.ended > 1.2
 
 
 def test_marked_turns_are_exact() -> None:

@@ -60,4 +60,7 @@ def test_no_audio_at_all() -> None:
     mouth, chunks = said("only words", 0.0)
     assert chunks == []
     assert mouth.rest_of_words() == "only words"
+    assert mouth.said == ["only words"]
+    assert mouth.rest_of_words() == ""
+    assert mouth.said == ["only words"]
     assert mouth.played_until == 10.0

@@ -207,6 +207,17 @@ def test_a_conversation_without_compression_ends_and_one_with_it_goes_on() -> No
     assert play.closed is None
 
 
+def test_the_limit_is_the_conversations_not_the_connections() -> None:
+    first = Play(session_limit=30.0, idle_handle=1.0).set_up(sessionResumption={})
+    first.pass_time(20)
+    first.session.gone(1006, "", first.now)
+    second = Play(world=first.world, now=first.now).set_up(sessionResumption={"handle": first.record.handles[0]})
+    second.pass_time(9.9)
+    assert second.closed is None
+    second.pass_time(0.1)
+    assert second.closed == INVALID
+
+
 def test_video_shortens_a_conversation() -> None:
     play = Play(session_limit=900.0, video_session_limit=20.0).set_up()
     play.say({"realtimeInput": {"video": {"data": "_9j_", "mimeType": "image/jpeg"}}})

@@ -65,6 +65,13 @@ def test_the_cautious_threshold_misses_a_whisper() -> None:
     assert EnergyVad(16_000, start=CAUTIOUS, end=CAUTIOUS, onset=0.06, hangover=0.5).push(whisper) == []
 
 
+def test_the_end_has_a_threshold_of_its_own() -> None:
+    fading = loud(0.5) + scaled(loud(0.6), 0.025) + quiet(0.6)
+    detector = EnergyVad(16_000, start=CAUTIOUS, end=EAGER, onset=0.06, hangover=0.5)
+    _, stopped = detector.push(fading)
+    assert stopped.sample / 16_000 == pytest.approx(1.1, abs=0.03)
+
+
 def test_real_speech_is_one_turn() -> None:
     pcm = resample(line("typed").pcm, 24_000, 16_000)
     seen = vad(hangover=0.6).push(quiet(0.5) + pcm + quiet(1.0))
