@@ -45,11 +45,13 @@ from gateway.events import (
     ModelSaid,
     ModelStartedSpeaking,
     ModelStoppedSpeaking,
+    ModelSwapped,
     SendText,
     SetupStage,
     StageReached,
     StateChanged,
     TokensUsed,
+    ToolResult,
     Trouble,
     TurnEnded,
 )
@@ -69,8 +71,11 @@ from gateway.model.base import (
     ModelInterrupted,
     ModelSession,
     OutputTranscript,
+    ToolCall,
+    ToolCancelled,
     TurnComplete,
 )
+from gateway.model.tools.desk import OWN_TOOLS, Tools
 from gateway.profile import Profile
 
 log = logging.getLogger(__name__)
@@ -132,6 +137,7 @@ class Call:
         loop: asyncio.AbstractEventLoop,
         offered_at: float,
         tab: Tab | None = None,
+        tools: Tools = OWN_TOOLS,
     ) -> None:
         self.info = CallInfo(call_id, leg.kind, profile.name, model_alias)
         self.profile = profile
@@ -153,6 +159,9 @@ class Call:
         self._ended: asyncio.Future[_End] = loop.create_future()
         self._tab = tab or Tab(call_id, "", profile.budget, profile.model or model_alias)
         self._policy = Policy(profile, self._started)
+        self._desk = tools.desk(
+            profile, call_id=call_id, say=self._say, answered=self._tool_answered, client=self._has_client, loop=loop
+        )
         self._fed = asyncio.Event()  # something waits for the model
         self._prompts: deque[str] = deque(maxlen=MAX_WAITING_PROMPTS)
         self._texts: deque[str] = deque(maxlen=MAX_WAITING_TEXTS)
@@ -290,6 +299,7 @@ class Call:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._feed(session), name=f"{self.call_id}:feed")
                 tasks.create_task(self._think(session), name=f"{self.call_id}:think")
+                tasks.create_task(self._desk.serve(session), name=f"{self.call_id}:tools")
                 tasks.create_task(self._until_over(), name=f"{self.call_id}:end")
         except* _Stop:
             pass
@@ -348,6 +358,13 @@ class Call:
                         self._tab.answered_by(model)
                     self._say(event)
                 case ModelClosed():
+                    self._say(event)
+                case ToolCall():
+                    self._desk.called(event)
+                case ToolCancelled(ids=ids):
+                    self._desk.cancelled(ids)
+                case ModelSwapped():
+                    self._desk.swapped()
                     self._say(event)
         self.hang_up(EndReason.MODEL_HUNG_UP)
 
@@ -409,6 +426,8 @@ class Call:
                     leg.send(None)
                 if self._turns.answering and not self._playout.seconds:
                     self._turn_over(self._turns.drained())
+        if self._desk.leaving and self._desk.goodbye_over(now, played_at=self._played_at, unplayed=self._playout.seconds):
+            self.hang_up(EndReason.MODEL_HUNG_UP)
         if now >= self._second_due:
             self._second_due += 1.0
             self._account.pacer_lag.append(late)
@@ -520,10 +539,13 @@ class Call:
         match value:
             case SendText(text=text):
                 self._typed_at = self._loop.time()
+                self._desk.caller_spoke()
                 self._texts.append(text)
                 self._fed.set()
             case DisconnectBot():
                 self.hang_up(EndReason.CALLER_HUNG_UP)
+            case ToolResult():
+                self._desk.browser_answered(value)
 
     def note(self, event: CallEvent) -> None:
         """News of the leg, for the observers."""
@@ -544,7 +566,14 @@ class Call:
         if self._lifecycle.step(step):
             self._say(StateChanged(self.state, reason))
 
+    def _tool_answered(self) -> None:
+        self._turns.asked(self._loop.time(), TurnKind.TOOL)
+
+    def _has_client(self) -> bool:
+        return self.leg is not None and Ability.TELL in self.leg.can
+
     def _say(self, event: CallEvent) -> None:
         self._observe(self.info, event)
+        self._desk.observe(event)
         if self.leg is not None and Ability.TELL in self.leg.can:
             self.leg.tell(event)

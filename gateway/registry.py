@@ -14,6 +14,7 @@ from gateway.events import EndReason, LegKind, Refusal
 from gateway.ledger import Ledger, Tab
 from gateway.legs.base import Leg
 from gateway.model.base import Model
+from gateway.model.tools.desk import OWN_TOOLS, Tools
 from gateway.profile import Profile
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Registry:
         observe: Observe,
         loop: asyncio.AbstractEventLoop,
         ledger: Ledger | None = None,
+        tools: Tools = OWN_TOOLS,
     ) -> None:
         self.worker = worker
         self.max_calls = max_calls
@@ -59,6 +61,7 @@ class Registry:
         self._observe = observe
         self._loop = loop
         self._ledger = ledger
+        self._tools = tools
         self._tabs: dict[str, Tab] = {}  # by call id, from admission to end
         self._admitted: dict[str, Admission] = {}
         self._calls: dict[str, Call] = {}
@@ -118,6 +121,7 @@ class Registry:
             loop=self._loop,
             offered_at=admission.offered_at,
             tab=self._tabs.get(admission.call_id),
+            tools=self._tools,
         )
         self._calls[call.call_id] = call
         del self._admitted[admission.call_id]

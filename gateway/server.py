@@ -25,6 +25,7 @@ from gateway.legs.webrtc.leg import WebRtcSettings, answer
 from gateway.legs.webrtc.udp_mux import UdpMux
 from gateway.media import opus
 from gateway.model.gemini import GeminiModel, GeminiSettings
+from gateway.model.tools.toolbox import open_toolbox
 from gateway.pulse import Pulse, chunk_for
 from gateway.registry import Registry
 from gateway.telemetry.log import CallLog
@@ -40,7 +41,7 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
     """Run one worker until SIGTERM, SIGINT or `/drain`, then drain. Returns the exit code.
 
     `announce(url)` is called once calls are taken, with the page's address.
-    Raises ConfigError (a port can't be bound) and LibraryMissing (libopus), both before the first call.
+    Raises ConfigError (a port can't be bound, a tool is not there) and LibraryMissing (libopus), both before the first call.
     """
     loop = asyncio.get_running_loop()
     began = time.monotonic()
@@ -51,10 +52,13 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
         mux = await _mux(config)
         stack.push_async_callback(mux.close)
 
+        toolbox = await stack.enter_async_context(open_toolbox(config.profiles, model=config.model.model))
+
         prometheus = CollectorRegistry()
-        metrics = Metrics(prometheus, [config.model.model])
+        metrics = Metrics(prometheus, [config.model.model], tools=toolbox.names)
         metrics.set_capacity(config.calls.max_calls)
         metrics.watch_udp(lambda: mux.dropped, mux.port)
+        metrics.tools.watch(lambda: toolbox.running)
         clock = Clock(loop)
         stack.callback(clock.stop)
         registry = Registry(
@@ -65,6 +69,7 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
             clock=clock,
             observe=_both(metrics.observe, CallLog().observe),
             loop=loop,
+            tools=toolbox,
         )
         pulse = Pulse(loop, on_lag=metrics.loop_lag, on_second=functools.partial(_each_second, registry, metrics))
         stack.callback(pulse.stop)
@@ -74,7 +79,7 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
         public = make_app(
             registry,
             lambda offer, offered_at: answer(offer, mux, settings, offered_at),
-            config.profiles,
+            toolbox.profiles,
             api_keys=config.http.api_keys,
             cors_origins=config.http.cors_origins,
             ice_servers=config.ice_servers,

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Container
 
 from gateway.dialog.turns import TurnEnd, TurnKind
-from gateway.events import LegKind, Refusal, SetupStage
+from gateway.events import LegKind, Refusal, SetupStage, ToolOutcome
 
 OTHER = "other"
 MAX_MODELS = 8
+MAX_TOOLS = 32
+"""Label values, `other` included."""
+
 
 # Bucket edges in seconds. The objectives' thresholds (1.2 s and 3 s a turn, 1.5 s and 4 s a setup, 30 ms added) are edges.
 TURN = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 4, 6, 10)
@@ -39,6 +42,7 @@ REFUSALS = frozenset(str(reason) for reason in Refusal) | frozenset(
 AUTH_SURFACES = frozenset({"http", "ws", "webhook", "admin", "turn_mint"})
 AUTH_REASONS = frozenset({"missing", "expired", "bad_sig", "bad_aud", "replayed", "origin", "alg"})
 SDP_REASONS = frozenset({"size", "mlines", "candidates", "line_len", "codec", "fingerprint", "no_mux", "parse"})
+TOOL_RESULTS = frozenset(str(outcome) for outcome in ToolOutcome)
 UDP_REASONS = ("unknown_source", "bad_stun", "queue_full", "pair_cap", "rate", OTHER)
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})
 STATUSES = frozenset({"2xx", "3xx", "4xx", "5xx"})

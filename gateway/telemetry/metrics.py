@@ -46,6 +46,7 @@ from gateway.events import (
     StageReached,
     StateChanged,
     TokensUsed,
+    ToolEnded,
     Trouble,
     TurnEnded,
 )
@@ -80,6 +81,7 @@ from gateway.telemetry.labels import (
     TURN_KINDS,
     closed,
 )
+from gateway.telemetry.tools import ToolMetrics
 from gateway.telemetry.udp import UdpDrops
 
 # Reasons that charge a failed first connect to the model's side.
@@ -116,10 +118,11 @@ class _Live:
 class Metrics:
     """Observer of every call of one worker, and the worker's own gauges.
 
-    `models` are the configured model names (the first 8 count as label values). Not thread-safe: call it on the event loop.
+    `models` are the configured model names (the first 8 count as label values), `tools` the functions of the profiles. Not
+    thread-safe: call it on the event loop.
     """
 
-    def __init__(self, registry: CollectorRegistry, models: Sequence[str] = ()) -> None:
+    def __init__(self, registry: CollectorRegistry, models: Sequence[str] = (), tools: Sequence[str] = ()) -> None:
         # A `_created` series beside every counter and histogram child: nobody asks for it, and it is a switch of the process.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry
@@ -131,6 +134,7 @@ class Metrics:
         self._make_media_metrics()
         self._make_dialog_metrics()
         self._make_worker_metrics()
+        self.tools = ToolMetrics(registry, tools)
 
     # --- the catalogue ---
 
@@ -299,6 +303,8 @@ class Metrics:
                 self._model_gone(info)
             case ModelMessageSkipped():
                 self._skipped(self._model(info)).inc()
+            case ToolEnded():
+                self.tools.observe(event)
             case CallEnded():
                 self._call_ended(info, event)
 
