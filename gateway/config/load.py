@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.config import tables, values
+from gateway.config import policies, tables, tools, values
 from gateway.config.settings import SETTINGS, Setting
 from gateway.config.tables import Fault, Read
 from gateway.config.tree import AdminConfig, CallsConfig, Config, HttpConfig, LogConfig, ModelConfig, UdpConfig
@@ -17,7 +18,7 @@ from gateway.errors import ConfigError
 T = TypeVar("T")
 
 CONFIG_ENV = "GATEWAY_CONFIG"
-TABLES = ("profiles", "keys", "ice_servers")
+TABLES = ("profiles", "backends", "prices", "keys", "ice_servers")
 _TOML_NAMES = {str: "a string", int: "a whole number", float: "a number", bool: "true or false", list: "a list of strings"}
 
 
@@ -49,6 +50,16 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], *, read: Read = r
             faults.append(f"{origin} ({setting.path}): {error}" + ("" if setting.secret else f", not {text!r}"))
 
     profiles = tables.profiles(document.get("profiles", {}), faults.append)
+    folder = str(Path(path).absolute().parent) if path else ""
+    for name, specs in tools.tools(document.get("profiles", {}), faults.append, read, folder).items():
+        if specs and name in profiles:
+            profiles[name] = replace(profiles[name], tools=specs)
+    policies.complete(profiles, document.get("profiles", {}), faults.append)
+    services = {path.removeprefix("model."): value for path, value in found.items() if path.startswith("model.")}
+    backends = policies.backends(document.get("backends", {}), services, faults.append, read)
+    models = {"": str(found.get("model.model", ""))} | {name: str(options.get("model", "")) for name, options in backends.items()}
+    policies.check_services(profiles, backends, models, bool(found.get("model.unknown_models")), faults.append)
+    prices = policies.prices(document.get("prices", []), faults.append)
     keys = tables.keys(found.get("http.api_keys", ""), document.get("keys", {}), faults.append, read)
     for key in keys:
         unknown = sorted((key.profiles or frozenset()) - set(profiles))
@@ -70,6 +81,8 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], *, read: Read = r
         log=_part(LogConfig, "log", found),
         ice_servers=servers,
         profiles=profiles,
+        backends=policies.model_configs({name: options | {"emulator": emulator} for name, options in backends.items()}),
+        prices=prices,
         origins=origins,
     )
 

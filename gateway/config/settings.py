@@ -159,6 +159,15 @@ SETTINGS: tuple[Setting, ...] = (
         "--gemini-api-version",
     ),
     Setting(
+        "model.unknown_models",
+        ("GATEWAY_GEMINI_UNKNOWN_MODELS",),
+        values.flag,
+        "false",
+        "Take profiles that name a model this version does not know.",
+        "--gemini-unknown-models",
+        bool,
+    ),
+    Setting(
         "model.fast_frames",
         ("GATEWAY_GEMINI_FAST_FRAMES",),
         values.flag,

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.access import ApiKey
 from gateway.config import values
+from gateway.dialog import context
 from gateway.profile import DEFAULT_PROFILE, Profile
 from gateway.wire.whip import IceServer
 
@@ -48,7 +49,7 @@ def one_of(kind: type, name: str) -> Callable[[object], Any]:
 _text = one_of(str, "a string")
 
 
-def _long(most: int) -> Callable[[object], str]:
+def long_text(most: int) -> Callable[[object], str]:
     def check(value: object) -> str:
         text: str = _text(value)
         if len(text) > most or "\0" in text:
@@ -58,7 +59,7 @@ def _long(most: int) -> Callable[[object], str]:
     return check
 
 
-def _between(least: float, most: float, *, or_zero: bool = False) -> Callable[[object], float]:
+def between(least: float, most: float, *, or_zero: bool = False) -> Callable[[object], float]:
     def check(value: object) -> float:
         number: float = one_of(float, "a number")(value)
         if not least <= number <= most and not (or_zero and number == 0):
@@ -83,31 +84,56 @@ def _language(value: object) -> str:
     return code
 
 
+def _name(value: object) -> str:
+    name: str = _text(value)
+    return values.name(name) if name else ""
+
+
+def _template(value: object) -> str:
+    template: str = long_text(MAX_TEMPLATE)(value)
+    context.names(template)
+    return template
+
+
 def _model(value: object) -> str:
     name: str = _text(value)
     return values.model(name) if name else ""
 
 
+SUBTABLES = frozenset({"tools", "listening", "compression", "budget", "moderation"})
+"""Tables of a profile that other modules of this room read."""
+
+MAX_TEMPLATE = 10_000
+
 PROFILE_FIELDS: Mapping[str, Callable[[object], Any]] = {
-    "title": _long(100),
+    "title": long_text(100),
     "model": _model,
     "voice": _voice,
     "language": _language,
-    "system_instruction": _long(100_000),
-    "greeting": _long(2_000),
-    "temperature": _between(0.0, 2.0),
-    "max_duration": _between(1.0, 86_400.0),
-    "idle_timeout": _between(1.0, 86_400.0, or_zero=True),
+    "system_instruction": long_text(100_000),
+    "greeting": long_text(2_000),
+    "temperature": between(0.0, 2.0),
+    "max_duration": between(1.0, 86_400.0),
+    "max_duration_warning": between(1.0, 3_600.0, or_zero=True),
+    "max_duration_prompt": long_text(2_000),
+    "idle_timeout": between(1.0, 86_400.0, or_zero=True),
+    "idle_prompt": long_text(2_000),
+    "idle_grace": between(1.0, 3_600.0),
+    "goodbye": long_text(2_000),
+    "context_template": _template,
+    "backend": _name,
+    "fallback": _name,
     "public": one_of(bool, "true or false"),
 }
 
 
 def profiles(table: object, fault: Fault) -> dict[str, Profile]:
-    """`[profiles.NAME]`. `default` comes first, and is made where the file has none."""
+    """`[profiles.NAME]`, without the tables in them. `default` comes first, and is made where the file has none."""
     found = {DEFAULT_PROFILE: BUILT_IN}
-    for name, entry in _entries("profiles", table, fault):
+    for name, entry in entries("profiles", table, fault):
         where = f"profiles.{name}"
-        options = _fields(where, entry, PROFILE_FIELDS, fault)
+        own = {key: value for key, value in entry.items() if key not in SUBTABLES}
+        options = read_fields(where, own, PROFILE_FIELDS, fault)
         try:
             found[values.name(name)] = Profile(name=name, **options)
         except ValueError as error:
@@ -122,12 +148,12 @@ def keys(listed: str, table: object, fault: Fault, read: Read) -> tuple[ApiKey, 
     """
     secrets = _listed(listed, fault)
     limits: dict[str, frozenset[str]] = {}
-    for name, entry in _entries("keys", table, fault):
+    for name, entry in entries("keys", table, fault):
         where = f"keys.{name}"
-        options = _fields(where, entry, {"secret": _text, "secret_file": _text, "profiles": _strings}, fault)
+        options = read_fields(where, entry, {"secret": _text, "secret_file": _text, "profiles": _strings}, fault)
         if "profiles" in options:
             limits[name] = frozenset(options["profiles"])
-        secret = _secret(where, options, "secret", fault, read)
+        secret = read_secret(where, options, "secret", fault, read)
         if secret is None and name not in secrets and not {"secret", "secret_file"} & set(entry):
             fault(f"{where}: no secret, neither here nor in GATEWAY_API_KEYS")
         elif secret is not None and name not in secrets:  # the environment comes before the file
@@ -149,8 +175,8 @@ def ice_servers(table: object, fault: Fault, read: Read) -> tuple[IceServer, ...
     servers = []
     for number, entry in enumerate(table, 1):
         where = f"ice_servers {number}"
-        options = _fields(where, entry, checks, fault)
-        credential = _secret(where, options, "credential", fault, read) or ""
+        options = read_fields(where, entry, checks, fault)
+        credential = read_secret(where, options, "credential", fault, read) or ""
         try:
             urls = tuple(values.ice_url(url) for url in options.get("urls", ()))
             server = IceServer(urls, values.printable(options.get("username", "")), values.printable(credential))
@@ -189,7 +215,7 @@ def _listed(text: str, fault: Fault) -> dict[str, str]:
     return secrets
 
 
-def _secret(where: str, options: Mapping[str, Any], name: str, fault: Fault, read: Read) -> str | None:
+def read_secret(where: str, options: Mapping[str, Any], name: str, fault: Fault, read: Read) -> str | None:
     if name in options and f"{name}_file" in options:
         fault(f"{where}: {name} and {name}_file: one of the two")
     if f"{name}_file" in options:
@@ -222,14 +248,14 @@ def _strings(value: object) -> list[str]:
     return value
 
 
-def _entries(name: str, table: object, fault: Fault) -> list[tuple[str, Mapping[str, object]]]:
+def entries(name: str, table: object, fault: Fault) -> list[tuple[str, Mapping[str, object]]]:
     if not isinstance(table, dict) or not all(isinstance(entry, dict) for entry in table.values()):
         fault(f"{name}: must be tables: [{name}.NAME]")
         return []
     return list(table.items())
 
 
-def _fields(
+def read_fields(
     where: str, entry: Mapping[str, object], checks: Mapping[str, Callable[[object], Any]], fault: Fault
 ) -> dict[str, Any]:
     found = {}

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 
-from gateway.config.load import CONFIG_ENV
+from gateway.config import policies
+from gateway.config.load import CONFIG_ENV, TABLES
 from gateway.config.settings import SETTINGS, Setting
 from gateway.config.tables import PROFILE_FIELDS
+from gateway.config.tools import tool_lines
 from gateway.config.tree import Config
 
 MASK = "***"
@@ -29,6 +32,15 @@ def describe(config: Config) -> str:
         lines += [
             f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in options.items() if value not in ("", None)
         ]
+        lines += policies.lines(profile)
+        for tool in profile.tools:
+            lines += ["", f"[profiles.{profile.name}.tools.{tool.name}]", *tool_lines(tool, MASK)]
+    for name, backend in config.backends.items():
+        lines += ["", f"[backends.{name}]", f'api_key = "{MASK}"' if backend.api_key else 'api_key = ""']
+        options = {field: getattr(backend, field) or "" for field in ("model", "base_url", "ca_file", "api_version")}
+        lines += [f"{field} = {json.dumps(value)}" for field, value in options.items()]
+    for price in config.prices:
+        lines += ["", "[[prices]]", *(f"{field} = {json.dumps(value)}" for field, value in asdict(price).items())]
     for key_ in config.http.api_keys:
         lines += ["", f"[keys.{key_.name}]", f'secret = "{MASK}"']
         if key_.profiles is not None:
@@ -48,7 +60,8 @@ def markdown() -> str:
 def _rows() -> Iterator[str]:
     yield "| variable | flag | in the file | default | meaning |"
     yield "|---|---|---|---|---|"
-    yield f"| `{CONFIG_ENV}` | `--config` | | | TOML file with any of these, and `profiles`, `keys`, `ice_servers`. |"
+    tables = ", ".join(f"`{name}`" for name in TABLES)
+    yield f"| `{CONFIG_ENV}` | `--config` | | | TOML file with any of these, and {tables}. |"
     for setting in SETTINGS:
         names = [f"`{name}`" for name in setting.env] + ([f"`{name}_FILE`" for name in setting.env] if setting.secret else [])
         flag = f"`{setting.flag}`" if setting.flag else ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gateway.access import ApiKey
+from gateway.dialog.prices import Price
 from gateway.profile import Profile
 from gateway.wire.whip import IceServer
 
@@ -52,6 +53,8 @@ class ModelConfig:
     emulator: bool
     """Answer with the built-in emulator; `api_key` and `base_url` are then not used."""
     api_key: str = field(default="", repr=False)
+    unknown_models: bool = False
+    """Profiles may name models that this version does not know."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,5 +87,9 @@ class Config:
     ice_servers: tuple[IceServer, ...]
     profiles: Mapping[str, Profile]
     """By name; always holds `default`."""
+    backends: Mapping[str, ModelConfig] = field(default_factory=dict)
+    """Further services that profiles may name."""
+    prices: tuple[Price, ...] = ()
+    """Of models that the built-in table does not have, or has wrong."""
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
     """Where each setting came from, by its TOML path: `default`, an environment variable, a flag or the file's name."""

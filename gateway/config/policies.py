@@ -1,0 +1,273 @@
+"""The tables inside a profile that say how its calls behave, the services it may be answered by, and what they cost.
+
+`[profiles.NAME.listening]`, `.compression`, `.moderation`, `.budget.call` (`key`, `day`), `[backends.NAME]`, `[[prices]]`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import enum
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from datetime import date
+from typing import Any, TypeVar
+
+from gateway.config import values
+from gateway.config.tables import Fault, Read, between, entries, from_file, one_of, read_fields, read_secret
+from gateway.config.tree import ModelConfig
+from gateway.dialog.budget import Budget, Limits, Scope
+from gateway.dialog.prices import Price, price_of
+from gateway.model.tools.python import find
+from gateway.profile import Compression, Endpointing, Listening, Moderation, Profile, Sensitivity, TurnCoverage
+from gateway.wire.gemini_setup import MODELS, RETIRED, UNKNOWN_MODEL, capabilities
+
+E = TypeVar("E", bound=enum.StrEnum)
+Checks = Mapping[str, Callable[[object], Any]]
+
+MAX_TOKENS = 10**12
+MAX_USD = 1e6
+
+
+def _one_word(kind: type[E]) -> Callable[[object], E]:
+    def check(value: object) -> E:
+        if value not in [member.value for member in kind]:
+            raise ValueError(f"must be one of {', '.join(member.value for member in kind if member.value)}")
+        return kind(value)
+
+    return check
+
+
+def _tokens(value: object) -> int:
+    number: int = one_of(int, "a whole number")(value)
+    if not 0 <= number <= MAX_TOKENS:
+        raise ValueError("must be a number of tokens, or 0 for no limit")
+    return number
+
+
+def _hook(value: object) -> str:
+    path: str = one_of(str, "a string")(value)
+    if path:
+        find(path)
+    return path
+
+
+_LISTENING: Checks = {
+    "endpointing": _one_word(Endpointing),
+    "start_sensitivity": _one_word(Sensitivity),
+    "end_sensitivity": _one_word(Sensitivity),
+    "prefix_padding": between(0.0, 2.0),
+    "silence": between(0.1, 10.0),
+    "interruptions": one_of(bool, "true or false"),
+    "turn_coverage": _one_word(TurnCoverage),
+}
+_COMPRESSION: Checks = {"enabled": one_of(bool, "true or false"), "trigger_tokens": _tokens, "target_tokens": _tokens}
+_MODERATION: Checks = {"hook": _hook, "timeout": between(0.05, 30.0), "strict": one_of(bool, "true or false")}
+_LIMITS: Checks = {
+    "tokens": _tokens,
+    "text_tokens": _tokens,
+    "audio_tokens": _tokens,
+    "image_tokens": _tokens,
+    "usd": between(0.000001, MAX_USD, or_zero=True),
+}
+
+
+def complete(profiles: dict[str, Profile], table: object, fault: Fault) -> None:
+    """Read the tables inside `[profiles.NAME]` into the profiles that `tables.profiles` has made."""
+    if not isinstance(table, dict):
+        return  # said by tables.profiles
+    for name, entry in table.items():
+        if name in profiles and isinstance(entry, dict):
+            profiles[name] = _complete(profiles[name], entry, f"profiles.{name}", fault)
+
+
+def _complete(profile: Profile, entry: Mapping[str, object], where: str, fault: Fault) -> Profile:
+    listening = Listening(**_table(where, entry, "listening", _LISTENING, fault))
+    unheard = {"start_sensitivity", "end_sensitivity", "prefix_padding"} & set(_dict(entry.get("listening")))
+    if listening.endpointing is not Endpointing.MODEL:
+        unheard |= (
+            {"silence"} & set(_dict(entry.get("listening"))) if listening.endpointing is Endpointing.PUSH_TO_TALK else set()
+        )
+        for name in sorted(unheard):
+            fault(f"{where}.listening.{name}: means nothing with endpointing = {listening.endpointing.value}")
+    compression = Compression(**_table(where, entry, "compression", _COMPRESSION, fault))
+    if compression.trigger_tokens and compression.target_tokens >= compression.trigger_tokens:
+        fault(f"{where}.compression.target_tokens: must be less than trigger_tokens")
+    if not compression.enabled and (compression.trigger_tokens or compression.target_tokens):
+        fault(f"{where}.compression: sizes mean nothing with enabled = false")
+    return replace(
+        profile,
+        listening=listening,
+        compression=compression,
+        moderation=Moderation(**_table(where, entry, "moderation", _MODERATION, fault)),
+        budget=_budget(where, entry, fault),
+    )
+
+
+def _budget(where: str, entry: Mapping[str, object], fault: Fault) -> Budget:
+    scopes = _dict(entry.get("budget"))
+    if "budget" in entry and not isinstance(entry["budget"], dict):
+        fault(f"{where}.budget: must be tables: [{where}.budget.call]")
+    names = [scope.value for scope in Scope]
+    for name in scopes:
+        if name not in names:
+            fault(f"{where}.budget.{name}: unknown; there are {', '.join(names)}")
+    return Budget(**{name: Limits(**_table(f"{where}.budget", scopes, name, _LIMITS, fault)) for name in names})
+
+
+def _table(where: str, entry: Mapping[str, object], name: str, checks: Checks, fault: Fault) -> dict[str, Any]:
+    table = entry.get(name, {})
+    if not isinstance(table, dict):
+        fault(f"{where}.{name}: must be a table: [{where}.{name}]")
+        return {}
+    return read_fields(f"{where}.{name}", table, checks, fault)
+
+
+def _dict(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+def lines(profile: Profile) -> list[str]:
+    """The tables inside a profile as TOML, without what is at its default."""
+    found: list[str] = []
+    parts: list[tuple[str, object, object]] = [
+        ("listening", profile.listening, Listening()),
+        ("compression", profile.compression, Compression()),
+        ("moderation", profile.moderation, Moderation()),
+        *((f"budget.{scope.value}", getattr(profile.budget, scope.value), Limits()) for scope in Scope),
+    ]
+    for name, part, default in parts:
+        if part != default:
+            found += ["", f"[profiles.{profile.name}.{name}]", *_differences(part, default)]
+    return found
+
+
+def _differences(part: Any, default: Any) -> list[str]:
+    values_ = [(field.name, getattr(part, field.name)) for field in fields(part)]
+    return [f"{name} = {json.dumps(value)}" for name, value in values_ if value != getattr(default, name)]
+
+
+# --- backends ---
+
+
+def backends(table: object, first: dict[str, Any], fault: Fault, read: Read) -> dict[str, dict[str, Any]]:
+    """`[backends.NAME]`: what differs from the `[model]` table. Values by the names of `ModelConfig`, complete."""
+    checks: Checks = {
+        "api_key": one_of(str, "a string"),
+        "api_key_file": one_of(str, "a string"),
+        "base_url": _text(values.https_url),
+        "ca_file": _text(values.path),
+        "api_version": _text(values.api_version),
+        "model": _text(values.model),
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for name, entry in entries("backends", table, fault):
+        where = f"backends.{name}"
+        options = read_fields(where, entry, checks, fault)
+        key = read_secret(where, options, "api_key", fault, read)
+        own = {field: value for field, value in options.items() if field not in ("api_key", "api_key_file")}
+        if not entry:
+            fault(f"{where}: differs in nothing from [model]")
+        try:
+            own |= {"api_key": values.secret(key)} if key else {}
+            found[values.name(name)] = first | own
+        except ValueError as error:
+            fault(f"{where}: {error}")
+        if ca_file := own.get("ca_file"):
+            from_file(f"{where}.ca_file", ca_file, fault, read)
+    return found
+
+
+def _text(parse: Callable[[str], object]) -> Callable[[object], object]:
+    return lambda value: parse(one_of(str, "a string")(value))
+
+
+def check_services(
+    profiles: Mapping[str, Profile], backends: Iterable[str], models: Mapping[str, str], unknown_models: bool, fault: Fault
+) -> None:
+    """Names that lead nowhere, and fallbacks that lead in a circle.
+
+    `models`: each backend's default model by its name; `""` is the `[model]` table.
+    """
+    for profile in profiles.values():
+        where = f"profiles.{profile.name}"
+        if profile.backend and profile.backend not in backends:
+            fault(f"{where}.backend: no backend is called {profile.backend!r}")
+        if profile.model:
+            _check_model(f"{where}.model", profile.model, unknown_models, fault)
+        if profile.fallback and profile.fallback not in profiles:
+            fault(f"{where}.fallback: no profile is called {profile.fallback!r}")
+        elif profile.fallback:
+            _check_fallback(where, profile, profiles, models, fault)
+
+
+def _check_model(where: str, model: str, unknown_models: bool, fault: Fault) -> None:
+    name = model.rpartition("/")[2]
+    if since := RETIRED.get(name):
+        fault(f"{where}: {model} was shut down on {since}")
+    elif capabilities(model) is UNKNOWN_MODEL and not unknown_models:
+        near = difflib.get_close_matches(name, [row.model for row in MODELS], 1)
+        hint = f"meant {near[0]}?" if near else f"known: {', '.join(row.model for row in MODELS)}"
+        fault(f"{where}: {model} is no Live model this version knows; {hint} (model.unknown_models = true takes it all the same)")
+
+
+def _check_fallback(
+    where: str, profile: Profile, profiles: Mapping[str, Profile], models: Mapping[str, str], fault: Fault
+) -> None:
+    seen = [profile.name]
+    at = profile
+    while at.fallback and at.fallback in profiles:
+        if at.fallback in seen:
+            if at.fallback == profile.name:  # once per circle and member; a profile that leads into one is not its fault
+                fault(f"{where}.fallback: leads in a circle: {' → '.join([*seen, at.fallback])}")
+            return
+        at = profiles[at.fallback]
+        seen.append(at.name)
+    other = profiles[profile.fallback]
+    if (profile.backend, _model_of(profile, models)) == (other.backend, _model_of(other, models)):
+        fault(f"{where}.fallback: {other.name} has the same backend and model")
+
+
+def _model_of(profile: Profile, models: Mapping[str, str]) -> str:
+    return profile.model or models.get(profile.backend, "")
+
+
+def model_configs(found: Mapping[str, Mapping[str, Any]]) -> dict[str, ModelConfig]:
+    """The backends as values, once nothing is at fault."""
+    return {name: ModelConfig(**options) for name, options in found.items()}
+
+
+# --- prices ---
+
+
+def prices(table: object, fault: Fault) -> tuple[Price, ...]:
+    """`[[prices]]`: US dollars per million tokens of the models whose names begin with `model`.
+
+    What is left out is as in the built-in table, if the model is there.
+    """
+    if not isinstance(table, list) or not all(isinstance(entry, dict) for entry in table):
+        fault("prices: must be tables: [[prices]]")
+        return ()
+    money = between(0.0, 10_000.0)
+    amounts = ("text_in", "audio_in", "image_in", "text_out", "audio_out")
+    checks: Checks = {"model": _text(values.model), "as_of": _date} | dict.fromkeys(amounts, money)
+    rows = []
+    for number, entry in enumerate(table, 1):
+        where = f"prices {number}"
+        options = read_fields(where, entry, checks, fault)
+        base = price_of(options.get("model", ""))
+        missing = [name for name in ("model", "as_of", *(() if base else amounts)) if name not in entry]
+        if missing:
+            fault(f"{where}: no {', '.join(missing)}")
+        elif set(options) == set(entry):
+            rows.append(replace(base, **options) if base else Price(**options))
+    return tuple(rows)
+
+
+def _date(value: object) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    try:
+        return date.fromisoformat(one_of(str, "a date")(value)).isoformat()
+    except ValueError:
+        raise ValueError("must be a date such as 2026-11-21") from None
