@@ -51,6 +51,10 @@ def test_foreign_words_of_a_query_are_passed_over() -> None:
 
 def test_later_parts_win() -> None:
     merged = merge_options((parse_options("starve=0.5&persona=tone"), parse_options("starve=0.9&gap"), parse_options("")))
+    assert merge_options((parse_options("times=2&gap"), parse_options("odd_bytes"))).times == 2
+    assert (
+        merge_options((parse_options("gap"), parse_options("persona=tone"), parse_options("odd_bytes"))).words == "gap&odd_bytes"
+    )
     assert (merged.number("starve"), merged.number("gap"), merged.persona) == (0.9, 500, "tone")
 
 

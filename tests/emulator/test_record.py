@@ -53,9 +53,19 @@ def test_the_view_is_json_and_says_what_happened() -> None:
     assert view["violations"][0]["what"] == "audio chunk of 1 bytes: not whole samples"
     assert view["messages"][0] == {"at": 0, "from": "client", "kind": "SetupMessage", "bytes": 67}
     assert view["turns"] == 1
+    assert view["ready_after"] == 0.02
+    assert view["audio_in"]["pace"] == pytest.approx(1.7 / 4.7, abs=0.01)
     assert view["open"] is True
     assert view["count_in"] is None
     assert view["handles"] == 1
+
+
+def test_the_view_of_a_session_that_never_began() -> None:
+    view = Play().record.view(101.0)
+    assert view["ready_after"] is None
+    assert view["audio_in"]["pace"] is None
+    assert view["seconds"] == 1.0
+    assert view["close"] is None
 
 
 def test_a_counter_judges_the_count_it_hears() -> None:

@@ -221,7 +221,12 @@ def test_the_limit_is_the_conversations_not_the_connections() -> None:
 def test_video_shortens_a_conversation() -> None:
     play = Play(session_limit=900.0, video_session_limit=20.0).set_up()
     play.say({"realtimeInput": {"video": {"data": "_9j_", "mimeType": "image/jpeg"}}})
-    play.pass_time(21)
+    play.pass_time(19)
+    assert play.closed is None
+    play.pass_time(2)
+    assert play.closed == INVALID
+    play = Play().set_up()
+    play.say({"realtimeInput": {"video": {"data": "_9j_", "mimeType": "audio/pcm"}}})
     assert play.closed == INVALID
 
 

@@ -66,7 +66,7 @@ def test_the_cautious_threshold_misses_a_whisper() -> None:
 
 
 def test_the_end_has_a_threshold_of_its_own() -> None:
-    fading = loud(0.5) + scaled(loud(0.6), 0.025) + quiet(0.6)
+    fading = loud(0.5) + scaled(loud(0.6), 0.05) + quiet(0.6)  # −46 to −40 dBFS
     detector = EnergyVad(16_000, start=CAUTIOUS, end=EAGER, onset=0.06, hangover=0.5)
     _, stopped = detector.push(fading)
     assert stopped.sample / 16_000 == pytest.approx(1.1, abs=0.03)

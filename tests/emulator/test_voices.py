@@ -97,6 +97,8 @@ def test_the_talkers_messages_are_ready_and_true(backend: Backend) -> None:
         assert len(pcm) == 11_520
         turn = orjson.loads(message)["serverContent"]["modelTurn"]
         assert ("role" in turn) is (backend is Backend.VERTEX)
+    source = LoopSource(loop, 0.24)
+    assert (source.read(100), source.read(100)) == (loop.chunks[0][0][:100], b"")
     source = LoopSource(loop, 0.48)
     assert [source.read_prepared(), source.read_prepared(), source.read_prepared()] == [loop.chunks[0], loop.chunks[1], None]
 
