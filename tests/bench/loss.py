@@ -129,16 +129,16 @@ def payloads(count: int, fec: bool) -> tuple[list[bytes], float]:
     return encoded, find(pcm[: rate * 2], heard, rate, 0.02)
 
 
-def red_payload(payloads: Sequence[bytes], number: int, copies: int) -> bytes:
+def red_payload(payloads: Sequence[bytes], number: int, copies: int, opus: int = OPUS) -> bytes:
     """RFC 2198: up to `copies` older frames and frame `number`."""
     older = [back for back in range(copies, 0, -1) if number >= back and len(payloads[number - back]) < 1024]
     headers = b"".join(
         struct.pack(
-            "!BHB", 0x80 | OPUS, (back * TICKS) << 2 | len(payloads[number - back]) >> 8, len(payloads[number - back]) & 255
+            "!BHB", 0x80 | opus, (back * TICKS) << 2 | len(payloads[number - back]) >> 8, len(payloads[number - back]) & 255
         )
         for back in older
     )
-    return headers + bytes((OPUS,)) + b"".join(payloads[number - back] for back in older) + payloads[number]
+    return headers + bytes((opus,)) + b"".join(payloads[number - back] for back in older) + payloads[number]
 
 
 def packets(trace: Trace, first_sequence: int = 65_000, first_timestamp: int = 0xFFFF0000) -> list[bytes]:
@@ -186,10 +186,10 @@ def recoverable(trace: Trace, came: Sequence[tuple[float, int]]) -> np.ndarray:
 
 
 def hear(
-    trace: Trace, came: Sequence[tuple[float, int]], poll_phase: float = 0.007
+    trace: Trace, came: Sequence[tuple[float, int]], poll_phase: float = 0.007, sent: Sequence[bytes] | None = None
 ) -> tuple[Receiver, list[tuple[float, AudioFrame]]]:
-    """Let the receiver hear a trace: (when it came out, frame)."""
-    sent = packets(trace)
+    """Let the receiver hear a trace: (when it came out, frame). `sent`: other packets than numbered chirps."""
+    sent = packets(trace) if sent is None else sent
     receiver = Receiver(CODECS)
     heard: list[tuple[float, AudioFrame]] = []
     tick = poll_phase

@@ -1,0 +1,207 @@
+"""Our ears beside Chrome's: the same packets at the same moments into our receiver and into NetEq, judged by STOI and PESQ.
+
+`python -m tests.bench.neteq [--json] [--seconds 58.5] [--only NAME]`. NetEq is that of the `wrtc` wheel. `pip install pesq pystoi` first:
+the tests do without them. NetEq runs in real time, a few calls at once; on a busy machine it looks worse than it is.
+
+NetEq is a player: it stretches and shrinks time, most of all at the beginning. So the first voice is left out, and before judging
+each half second of either output is moved to where it fits the clean speech best. Ours needs none of that, but gets the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import dataclasses
+import json
+import re
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pesq import pesq
+from pystoi import stoi
+
+from gateway.events import EndReason
+from gateway.legs.webrtc.leg import WebRtcLeg, WebRtcSettings, answer
+from gateway.legs.webrtc.udp_mux import UdpMux
+from gateway.media.audio import MODEL_INPUT_RATE
+from gateway.media.opus import Application, OpusEncoder
+from gateway.wire.rtp import pack_rtp_header
+from gateway.wire.sdp import parse_offer
+from tests.audio import Floats, find, floats, frames, pcm16, resampled, speech
+from tests.bench.loss import OPUS, RED, TICKS, Trace, arrivals, hear, red_payload, traces
+from tests.legs.chrome import ChromeCaller
+from tests.legs.contract import Listener
+
+RATE = MODEL_INPUT_RATE
+VOICE = 4.5
+"""Seconds of one voice in `speech`: what is judged at once."""
+
+SENT_RATE = 48_000
+BITRATE = 32_000
+"""Chrome's own for a voice."""
+
+AT_ONCE = 4
+LEAD = 0.2
+"""Seconds of the first packet's way that are left for scheduling."""
+
+ROWS = (
+    "random 0 % plain",
+    "random 1 % fec",
+    "random 5 % fec",
+    "random 10 % plain",
+    "random 10 % fec",
+    "random 20 % fec",
+    "bursts of 1.5, 10 % fec",
+    "bursts of 2, 10 % fec",
+    "bursts of 3, 10 % fec",
+    "jitter 50 ms fec",
+    "jitter 50 ms, 10 % fec",
+    "jitter 200 ms fec",
+    "reorder 25 % fec",
+    "duplicates 5 % fec",
+    "random 10 % red1",
+    "random 20 % red1",
+    "bursts of 2, 10 % fec red2",
+    "bursts of 3, 10 % fec red2",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Means over the voices of a trace; the PESQ is wide-band."""
+
+    name: str
+    stoi: float
+    stoi_neteq: float
+    pesq: float
+    pesq_neteq: float
+
+
+def payloads(trace: Trace) -> list[bytes]:
+    """Speech as Chrome sends it."""
+    encoder = OpusEncoder(
+        SENT_RATE, application=Application.VOIP, bitrate=BITRATE, complexity=9, fec=trace.fec, loss=20 if trace.fec else 0
+    )
+    return [encoder.encode(frame) for frame in frames(speech(SENT_RATE, trace.seconds), SENT_RATE)]
+
+
+def packets(trace: Trace, *, opus: int = OPUS, red: int = RED, ssrc: int = 7) -> list[bytes]:
+    """The trace's RTP packets."""
+    coded = payloads(trace)
+    return [
+        pack_rtp_header(red if trace.red else opus, number == 0, number & 0xFFFF, number * TICKS, ssrc)
+        + (red_payload(coded, number, trace.red, opus) if trace.red else payload)
+        for number, payload in enumerate(coded)
+    ]
+
+
+def ours(trace: Trace) -> bytes:
+    """What our receiver gives the model."""
+    _, heard = hear(trace, arrivals(trace), sent=packets(trace))
+    return b"".join(frame.pcm for _, frame in heard)
+
+
+async def neteq(trace: Trace) -> bytes:
+    """What Chrome plays, at 16 kHz. Takes as long as the trace."""
+    mux = await UdpMux.open("127.0.0.1", 0)
+    caller, sink = ChromeCaller(codecs=["red", "opus"] if trace.red else ["opus"], label=None), Listener()
+    leg, sdp = await answer(parse_offer(await caller.offer()), mux, WebRtcSettings(worker="bench"), mux.clock())
+    try:
+        leg.start(sink)
+        await caller.answered(sdp)
+        await sink.until(lambda: sink.connections == 1)
+        types = {name.lower(): int(number) for number, name in re.findall(r"a=rtpmap:(\d+) (\w+)/48000", sdp)}
+        await _send(leg, trace, packets(trace, opus=types["opus"], red=types.get("red", 0), ssrc=leg._sender.ssrc))
+        return resampled(bytes(caller.heard), caller.rate, RATE)
+    finally:
+        await leg.close(EndReason.CALLER_HUNG_UP)
+        await caller.close()
+        await mux.close()
+
+
+async def _send(leg: WebRtcLeg, trace: Trace, sent: Sequence[bytes]) -> None:
+    """Protect in the order of sending, deliver when the trace says."""
+    transmit, remote, port = leg._tx, leg._ice.remote, leg._ice.port
+    assert transmit is not None, "connected"
+    assert remote is not None, "connected"
+    assert port is not None, "connected"
+    protected = [transmit.protect(packet) for packet in sent]
+    loop = asyncio.get_running_loop()
+    start = loop.time() + LEAD
+    done = loop.create_future()
+    plan = arrivals(trace)
+    for at, number in plan:
+        loop.call_at(start + at, port.sendto, protected[number], remote)
+    loop.call_at(start + plan[-1][0] + 1.0, done.set_result, None)
+    await done
+
+
+def fitted(clean: Floats, heard: Floats, lag: int) -> Floats:
+    """`heard`, each half second moved to where it fits `clean` best, within 200 ms of `lag`."""
+    size, reach = RATE // 2, RATE // 5
+    heard = np.concatenate([np.zeros(reach), heard, np.zeros(size + 2 * reach)])
+    last = reach
+    parts = []
+    for begin in range(0, len(clean), size):
+        cut = clean[begin : begin + size]
+        window = heard[begin + lag : begin + lag + len(cut) + 2 * reach]
+        products = np.correlate(window, cut, "valid")
+        best = int(products.argmax())
+        power = float(np.sqrt((cut**2).sum() * (window[best : best + len(cut)] ** 2).sum()))
+        # A silent stretch, or a mangled one, fits anywhere: it stays where its neighbour was.
+        if power > 0 and products[best] > 0.3 * power:
+            last = best
+        parts.append(window[last : last + len(cut)])
+    return np.concatenate(parts)
+
+
+def judge(trace: Trace, heard: bytes) -> tuple[float, float]:
+    """STOI and PESQ-WB against the clean speech, means over all voices but the first."""
+    clean = floats(speech(RATE, trace.seconds))
+    size = round(VOICE * RATE)
+    later = pcm16(clean[size : 4 * size])
+    lag = round(find(later, heard[2 * size :], RATE, 3.0) * RATE)
+    aligned = fitted(clean, floats(heard), lag)
+    pairs = [(clean[at : at + size], aligned[at : at + size]) for at in range(size, len(clean) - size + 1, size)]
+    return (
+        statistics.mean(float(stoi(a, b, RATE)) for a, b in pairs),
+        statistics.mean(float(pesq(RATE, a.astype(np.int16), b.astype(np.int16), "wb")) for a, b in pairs),
+    )
+
+
+async def measure(rows: Sequence[Trace]) -> list[Row]:
+    """All rows, `AT_ONCE` calls at a time."""
+    found = []
+    for begin in range(0, len(rows), AT_ONCE):
+        some = rows[begin : begin + AT_ONCE]
+        played = await asyncio.gather(*map(neteq, some))
+        for trace, theirs in zip(some, played, strict=True):
+            our_stoi, our_pesq = judge(trace, ours(trace))
+            their_stoi, their_pesq = judge(trace, theirs)
+            found.append(Row(trace.name, our_stoi, their_stoi, our_pesq, their_pesq))
+    return found
+
+
+def main() -> int:
+    """Print the table; 1 when a row is further behind NetEq than 0.02 STOI or 0.1 PESQ."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--seconds", type=float, default=58.5)
+    parser.add_argument("--only", default="")
+    arguments = parser.parse_args()
+    chosen = {trace.name: trace for trace in traces(arguments.seconds)}
+    rows = asyncio.run(measure([chosen[name] for name in ROWS if arguments.only in name]))
+    if arguments.json:
+        json.dump([dataclasses.asdict(row) for row in rows], sys.stdout, indent=1)
+    else:
+        print(f"{'trace':32} {'STOI':>6} {'NetEq':>6} {'PESQ':>6} {'NetEq':>6}")
+        for row in rows:
+            print(f"{row.name:32} {row.stoi:6.3f} {row.stoi_neteq:6.3f} {row.pesq:6.2f} {row.pesq_neteq:6.2f}")
+    return int(any(row.stoi < row.stoi_neteq - 0.02 or row.pesq < row.pesq_neteq - 0.1 for row in rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
