@@ -25,6 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=30.0, metavar="S", help="length of the measured window (default %(default)s)"
     )
     parser.add_argument("--settle", type=float, default=2.0, metavar="S", help="seconds before it (default %(default)s)")
+    parser.add_argument(
+        "--linger", type=float, default=0.0, metavar="S", help="seconds between it and hanging up (default %(default)s)"
+    )
     parser.add_argument("--key", default="", help="API key of the gateway; better in GATEWAY_API_KEY")
     parser.add_argument("--json", action="store_true", help="the report as JSON on stdout, progress as JSON lines on stderr")
 
@@ -32,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Run it. 0: every caller was connected and heard packets; 1: not so."""
     key = args.key or environ.get("GATEWAY_API_KEY", "")
-    plan = LoadPlan(args.url, args.calls, args.ramp, args.seconds, args.settle, key)
+    plan = LoadPlan(args.url, args.calls, args.ramp, args.seconds, args.settle, args.linger, key)
 
     def progress(word: str, calls: int) -> None:
         line = json.dumps({"event": word, "calls": calls}) if args.json else f"{word}: {calls} calls up"

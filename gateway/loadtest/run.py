@@ -34,6 +34,8 @@ class LoadPlan:
     """Length of the window that counts."""
     settle: float = 2.0
     """Seconds between the last caller's connect and that window."""
+    linger: float = 0.0
+    """Seconds between that window and the first hang-up, for whoever else wants to look at the gateway under load."""
     key: str = ""
     """API key of the gateway."""
 
@@ -77,6 +79,7 @@ async def _call(plan: LoadPlan, callers: Sequence[Caller], http: aiohttp.ClientS
     await asyncio.sleep(plan.seconds)
     report = account(plan, [caller.result for caller in callers])
     progress("end", sum(caller.media for caller in callers))
+    await asyncio.sleep(plan.linger)
     hanging_up = asyncio.Semaphore(AT_ONCE)
     async with asyncio.TaskGroup() as departures:
         for caller in callers:

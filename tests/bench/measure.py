@@ -142,7 +142,8 @@ def started(name: str, persona: str, *, ledger: Path | None = None) -> Iterator[
 def load(bench: Bench, calls: int, seconds: float, *, ramp: float, settle: float = 3.0) -> Iterator[dict[str, Any]]:
     """Run the load tool on the other core; its events as they come, its report last as `{"event": "report", …}`."""
     argv = ["-m", "gateway", "loadtest", "--url", bench.url, "--json", "--calls", str(calls)]
-    argv += ["--ramp", str(ramp), "--seconds", str(seconds), "--settle", str(settle)]
+    # It lingers so that we can ask gateway and emulator about the window's end before the first call ends.
+    argv += ["--ramp", str(ramp), "--seconds", str(seconds), "--settle", str(settle), "--linger", "2"]
     tool = Process(python(*argv), OTHER_CORE)
     try:
         assert tool.child.stderr is not None
