@@ -133,7 +133,8 @@ async def _model(config: Config, stack: AsyncExitStack) -> GeminiModel:
         fast_frames=config.model.fast_frames,
     )
     if config.model.emulator:
-        emulator = await stack.enter_async_context(Emulator(port=0))
+        # A demo keeps little: the records are for tests, and each session's sound would stay in memory.
+        emulator = await stack.enter_async_context(Emulator(port=0, record_seconds=30.0, keep_sessions=10))
         settings = replace(settings, api_key=EMULATOR_KEY, base_url=emulator.base_url, ca_file=str(emulator.ca_file))
         log.warning(
             "no Gemini key: the built-in emulator answers, a parrot",

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -20,6 +20,7 @@ from yarl import URL
 
 from gateway.dial.caller import CONNECT_TIMEOUT, Caller, Report
 from gateway.dial.errors import DialError
+from gateway.dial.loopback import is_loopback, loopback_candidates
 from gateway.dial.sound import MAX_SECONDS, Recording, read_speech
 
 
@@ -96,7 +97,8 @@ async def _connected(settings: DialSettings, caller: Caller, ears: Recording) ->
     headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
     try:
         async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(CONNECT_TIMEOUT)) as http:
-            await peer.setLocalDescription(await peer.createOffer())
+            with loopback_candidates() if is_loopback(URL(settings.url).host) else nullcontext():
+                await peer.setLocalDescription(await peer.createOffer())
             answer, call_url = await _offer(http, settings, peer.localDescription.sdp)
             try:
                 await _accept(peer, answer)

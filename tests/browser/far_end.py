@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from aiohttp import web
-from aiortc import RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 from aiortc.contrib.media import MediaPlayer
 from aiortc.mediastreams import AudioStreamTrack, MediaStreamError, MediaStreamTrack
 
@@ -116,7 +116,7 @@ async def far_end(**options: Any) -> AsyncIterator[FarEnd]:
             return problem(401, "wrong key")
         if end.refuse:
             return end.refuse.pop(0)
-        pc = RTCPeerConnection()
+        pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         peer = Peer(pc)
 
         @pc.on("datachannel")

@@ -13,6 +13,7 @@ from aiortc import rtcsctptransport
 from aiortc.rtcdtlstransport import RTCCertificate, RTCDtlsTransport, State
 from aiortc.rtcsctptransport import RTCSctpTransport
 
+from gateway.dial.loopback import loopback_candidates
 from gateway.legs.webrtc.channel import USER_DATA_BYTES, Channel
 from gateway.legs.webrtc.ice import MuxConnection, MuxProtocol
 from gateway.legs.webrtc.identity import Identity
@@ -162,3 +163,10 @@ def test_nothing_of_ours_hides_a_name_of_theirs_by_accident() -> None:
         await mux.close()
 
     asyncio.run(body())
+
+
+def test_host_addresses_can_be_given() -> None:
+    with loopback_candidates():
+        assert ice.get_host_addresses(True, False) == ["127.0.0.1"]
+    assert list(inspect.signature(ice.get_host_addresses).parameters) == ["use_ipv4", "use_ipv6"]
+    assert "get_host_addresses(" in inspect.getsource(ice.Connection)

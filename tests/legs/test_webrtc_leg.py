@@ -162,7 +162,7 @@ def test_trickled_candidates_are_tried_and_those_of_another_session_refused() ->
         caller = Caller()
         sdp = await caller.offer()
         offer = parse_offer(sdp.encode())
-        candidates = [line for line in sdp.split("\r\n") if line.startswith("a=candidate") and "127.0.0.1" not in line]
+        candidates = [line for line in sdp.split("\r\n") if line.startswith("a=candidate")]
         without = "\r\n".join(line for line in sdp.split("\r\n") if "candidate" not in line)
         async with answered(caller, WebRtcSettings(), without) as (leg, _):
             fragment = f"a=ice-ufrag:{offer.ice_ufrag}\r\na=ice-pwd:{offer.ice_pwd}\r\nm=audio 9 RTP/AVP 0\r\na=mid:0\r\n"

@@ -359,10 +359,18 @@ class WebRtcLeg:
             self._control_out(self._sender.report(now, self._receiver.report_block(now)))
         if now >= self._report_due:
             self._report_due = now + REPORT_EVERY
-            sink.note(self._reports.make(self._receiver, self._sender, self.tally, now))
+            self._report(sink, now)
         if now - max(self._media_at, self._ice.heard_at) > self._quiet_limit:
             bye = self._quiet_limit is not self._settings.media_timeout
             self._gone(EndReason.CALLER_GONE if bye else EndReason.MEDIA_TIMEOUT)
+
+    def _report(self, sink: LegSink, now: float) -> None:
+        sink.note(self._reports.make(self._receiver, self._sender, self.tally, now))
+
+    def _last_report(self, sink: LegSink) -> None:
+        """What happened since the last one would be missing from the call's account."""
+        if self._tx is not None:
+            self._report(sink, self._clock())
 
     def _control_out(self, packet: bytes) -> None:
         remote, port = self._ice.remote, self._ice.port
@@ -403,13 +411,16 @@ class WebRtcLeg:
         sink, self._sink = self._sink, None
         if sink is None:
             return
+        self._last_report(sink)
         sink.gone(reason)
         # Whoever holds us may wait for it with close(); if nobody does, it is done all the same.
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._hang_up(reason))
 
     async def _hang_up(self, reason: EndReason) -> None:
-        self._sink = None
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            self._last_report(sink)
         if self._channel is not None:
             for text in self._rtvi.ended(reason):
                 self._channel.post(text)
