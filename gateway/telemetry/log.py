@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from typing import IO
 
 from gateway.events import (
+    BudgetReached,
     CallEnded,
     CallEvent,
     CallInfo,
@@ -34,7 +35,11 @@ from gateway.events import (
     CallStarted,
     EndReason,
     MediaReport,
+    ModelSwapped,
     StageReached,
+    TokensUsed,
+    ToolEnded,
+    ToolOutcome,
     Trouble,
 )
 
@@ -205,6 +210,10 @@ class _Account:
     concealed: float = 0.0
     underruns: int = 0
     uplink_dropped: float = 0.0
+    usd: float = 0.0
+    swaps: int = 0
+    tools: int = 0
+    tools_failed: int = 0
 
 
 class CallLog:
@@ -237,12 +246,31 @@ class CallLog:
                 account = self._account(info)
                 account.underruns += event.playout_underruns
                 account.uplink_dropped += event.uplink_dropped_seconds
+            case TokensUsed(usd=usd):
+                self._account(info).usd += usd
+            case ModelSwapped():
+                self._account(info).swaps += 1
+                swap = {
+                    "kind": event.kind,
+                    "result": event.result,
+                    "gap": event.gap,
+                    "replayed": event.replayed,
+                    "lost": event.lost,
+                }
+                log.info("model session swapped", extra={"call_id": info.call_id, "fields": swap})
+            case ToolEnded(outcome=outcome):
+                account = self._account(info)
+                account.tools += 1
+                account.tools_failed += outcome is not ToolOutcome.OK
             case Trouble(message=message, fatal=fatal):
                 troubles = self._account(info).troubles
                 if message not in troubles and len(troubles) < self.MAX_TROUBLES:
                     troubles.add(message)
                     # No template: each trouble is a line of its own for the flood gate.
                     log.warning(f"call in trouble: {message}", extra={"call_id": info.call_id, "fields": {"fatal": fatal}})
+            case BudgetReached(level=level, scope=scope, unit=unit):
+                fields = {"level": level, "scope": scope, "unit": unit, "used": event.used, "limit": event.limit}
+                log.warning(f"budget {level}: {scope} {unit}", extra={"call_id": info.call_id, "fields": fields})
             case CallEnded():
                 self._ended(info, event)
             case _:
@@ -273,6 +301,10 @@ class CallLog:
             "concealed_seconds": account.concealed,
             "underruns": account.underruns,
             "uplink_dropped_seconds": account.uplink_dropped,
+            "usd": account.usd,
+            "swaps": account.swaps,
+            "tools": account.tools,
+            "tools_failed": account.tools_failed,
         }
         if event.detail:
             fields["detail"] = event.detail

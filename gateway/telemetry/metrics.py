@@ -20,8 +20,10 @@ from typing import Generic, TypeVar
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
 from gateway import __version__
+from gateway.dialog.prices import AS_OF
 from gateway.dialog.turns import Turn
 from gateway.events import (
+    BudgetReached,
     CallEnded,
     CallerSaid,
     CallerStartedSpeaking,
@@ -42,6 +44,7 @@ from gateway.events import (
     ModelSaid,
     ModelStartedSpeaking,
     ModelStoppedSpeaking,
+    ModelSwapped,
     Refusal,
     StageReached,
     StateChanged,
@@ -70,6 +73,7 @@ from gateway.telemetry.labels import (
     OTHER,
     PATH,
     REFUSALS,
+    RESUMPTIONS,
     RTT,
     SDP_REASONS,
     SETUP,
@@ -111,6 +115,8 @@ class _Live:
     """What must be remembered of a call until it ends."""
 
     set_up: bool = False
+    model: str = ""
+    """The model that answers now, where it is not the call's first."""
     model_open: bool = False
     model_ever_open: bool = False
 
@@ -227,9 +233,24 @@ class Metrics:
         )
         self._closes = _Children(counter("model_closes_total", "Model sockets closed, by code.", "model", "code"))
         self._skipped = _Children(counter("model_messages_skipped_total", "Model messages that do not parse.", "model"))
+        self._cost = _Children(
+            counter("model_cost_usd_total", f"What the tokens cost by the price table of {AS_OF}, US dollars.", "model")
+        )
+        self._budget = gauge("budget_used_ratio", "Share of the gateway's daily budget that is used up, by its tightest limit.")
         self._tokens = _Children(
             counter("model_tokens_total", "Tokens the model reports.", "model", "direction", "modality", "class")
         )
+
+        self._resumptions = _Children(
+            counter("model_resumptions_total", "Sessions that went on on another socket.", "model", "result")
+        )
+        self._swap_gap = _Children(
+            histogram("model_swap_gap_seconds", "Audio missing to or from the model in a swap, as heard.", TURN, "model", "kind")
+        )
+        self._replayed = _Children(
+            counter("model_uplink_replayed_seconds_total", "Caller audio said again after a swap.", "kind")
+        )
+        self._swap_lost = _Children(counter("model_uplink_lost_seconds_total", "Caller audio lost in a swap.", "kind"))
 
     def _make_worker_metrics(self) -> None:
         counter, gauge, histogram = self._counter, self._gauge, self._histogram
@@ -269,13 +290,16 @@ class Metrics:
                 | ModelStartedSpeaking()
                 | ModelStoppedSpeaking()
                 | Trouble()
+                | BudgetReached()
             ):
                 return
             case MediaReport():
                 self._media(self._leg(info), event)
             case CallReport():
                 self._report(self._leg(info), self._model(info), event)
-            case TokensUsed(direction=direction, modality=modality, kind=kind, tokens=tokens):
+            case TokensUsed(direction=direction, modality=modality, kind=kind, tokens=tokens, usd=usd):
+                if usd:
+                    self._cost(self._model(info)).inc(usd)
                 self._tokens(
                     self._model(info),
                     closed(direction, DIRECTIONS),
@@ -296,11 +320,13 @@ class Metrics:
                 self._setup(self._leg(info), "success").observe(seconds)
                 if live := self._live.get(info.call_id):
                     live.set_up = True
-            case ModelConnected(seconds=seconds, kind=kind):
-                self._connected(info, seconds, closed(kind, CONNECT_KINDS))
+            case ModelConnected():
+                self._connected(info, event)
             case ModelClosed(code=code):
                 self._closes(self._model(info), closed(code, CLOSE_CODES)).inc()
                 self._model_gone(info)
+            case ModelSwapped():
+                self._swapped(self._model(info), event)
             case ModelMessageSkipped():
                 self._skipped(self._model(info)).inc()
             case ToolEnded():
@@ -312,13 +338,15 @@ class Metrics:
         return closed(info.leg, LEGS)
 
     def _model(self, info: CallInfo) -> str:
-        return closed(info.model, self._models)
+        live = self._live.get(info.call_id)
+        return closed(live.model if live is not None and live.model else info.model, self._models)
 
     def _call_ended(self, info: CallInfo, event: CallEnded) -> None:
         leg, reason = self._leg(info), event.reason
         self._ended(leg, reason.result, reason.value).inc()
         self._duration(leg).observe(event.summary.seconds)
         self._model_gone(info)
+        model = self._model(info)
         live = self._live.pop(info.call_id, None)
         if live is None:
             return
@@ -328,18 +356,28 @@ class Metrics:
             result = "client_error" if reason.result == "success" else reason.result
             self._setup(leg, result).observe(event.summary.seconds)
         if not live.model_ever_open and reason in _CONNECT_FAILED:
-            self._connects(self._model(info), "initial", "error").inc()
+            self._connects(model, "initial", "error").inc()
 
-    def _connected(self, info: CallInfo, seconds: float, kind: str) -> None:
-        model = self._model(info)
-        self._connects(model, kind, "ok").inc()
-        self._connect_seconds(model, kind, "ok").observe(seconds)
+    def _connected(self, info: CallInfo, event: ModelConnected) -> None:
         live = self._live.get(info.call_id)
+        if live is not None and event.model:
+            self._model_gone(info)  # the gauge of the model before
+            live.model = event.model
+        model, kind = self._model(info), closed(event.kind, CONNECT_KINDS)
+        self._connects(model, kind, "ok").inc()
+        self._connect_seconds(model, kind, "ok").observe(event.seconds)
         if live is not None:
             live.model_ever_open = True
             if not live.model_open:
                 live.model_open = True
                 self._sessions(model).inc()
+
+    def _swapped(self, model: str, event: ModelSwapped) -> None:
+        kind = closed(event.kind, CONNECT_KINDS)
+        self._resumptions(model, closed(event.result, RESUMPTIONS)).inc()
+        self._swap_gap(model, kind).observe(event.gap)
+        self._replayed(kind).inc(event.replayed)
+        self._swap_lost(kind).inc(event.lost)
 
     def _model_gone(self, info: CallInfo) -> None:
         live = self._live.get(info.call_id)
@@ -433,6 +471,10 @@ class Metrics:
     def set_capacity(self, calls: int) -> None:
         """Calls this worker admits at most."""
         self._capacity.set(calls)
+
+    def set_budget_used(self, ratio: float) -> None:
+        """How much of the gateway's day is spent."""
+        self._budget.set(ratio)
 
     def set_draining(self, draining: bool) -> None:
         """New calls are refused from now on (or again welcome)."""

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.events import (
+    BudgetReached,
     CallEnded,
     CallerSaid,
     CallEvent,
@@ -26,8 +27,12 @@ from gateway.events import (
     MediaReport,
     ModelHeard,
     ModelSaid,
+    ModelSwapped,
     SetupStage,
     StageReached,
+    TokensUsed,
+    ToolEnded,
+    ToolOutcome,
     Trouble,
 )
 from gateway.telemetry.log import MAX_TEXT, QUIET, CallLog, FloodGate, JsonLines, Redactor, configure
@@ -209,7 +214,7 @@ def tell(*events: CallEvent, info: CallInfo = INFO, to: CallLog | None = None) -
     return call_log
 
 
-def test_a_call_leaves_two_lines(lines: io.StringIO) -> None:
+def test_a_call_leaves_its_lines(lines: io.StringIO) -> None:
     summary = CallSummary(61.5, 4, 1, 2, 0, {"input": 900, "output": 450}, 0.84)
     media = MediaReport(5.0, packets_in=250, packets_out=250, lost_in=3, lost_out=1, malformed=1, srtp_failed=1, plc_seconds=0.06)
     tell(
@@ -223,9 +228,16 @@ def test_a_call_leaves_two_lines(lines: io.StringIO) -> None:
         media,
         media,
         CallReport(5.0, playout_underruns=2, uplink_dropped_seconds=0.5),
+        TokensUsed("input", "audio", "plain", 100, usd=0.01),
+        TokensUsed("output", "audio", "plain", 100, usd=0.02),
+        ToolEnded("weather", ToolOutcome.OK, 0.2),
+        ToolEnded("weather", ToolOutcome.TIMEOUT, 10.0),
+        ModelSwapped("goaway", "ok", gap=0.12, replayed=0.4, lost=0.0),
         CallEnded(EndReason.CALLER_HUNG_UP, "", summary),
     )
-    up, end = read(lines)
+    up, swap, end = read(lines)
+    assert (swap["message"], swap["call_id"]) == ("model session swapped", "w1-0123")
+    assert swap["fields"] == {"kind": "goaway", "result": "ok", "gap": 0.12, "replayed": 0.4, "lost": 0.0}
     assert (up["message"], up["call_id"], up["level"]) == ("call set up", "w1-0123", "info")
     assert up["fields"] == {
         "leg": "webrtc",
@@ -256,6 +268,10 @@ def test_a_call_leaves_two_lines(lines: io.StringIO) -> None:
         "concealed_seconds": 0.12,
         "underruns": 2,
         "uplink_dropped_seconds": 0.5,
+        "usd": 0.03,
+        "swaps": 1,
+        "tools": 2,
+        "tools_failed": 1,
     }
     assert "CANARY" not in lines.getvalue()
 
@@ -285,6 +301,12 @@ def test_the_same_trouble_is_told_once_a_call(lines: io.StringIO) -> None:
         ("w1-0123", "call in trouble: slow", True),
         ("w1-2", "call in trouble: quota", False),
     ]
+
+
+def test_every_level_of_a_budget_is_a_line(lines: io.StringIO) -> None:
+    tell(CallStarted(), *(BudgetReached(level, "call", "usd", 0.8, 1.0) for level in ("warn", "soft", "hard")))
+    assert [line["message"] for line in read(lines)] == [f"budget {level}: call usd" for level in ("warn", "soft", "hard")]
+    assert read(lines)[0]["fields"] == {"level": "warn", "scope": "call", "unit": "usd", "used": 0.8, "limit": 1.0}
 
 
 def test_nothing_is_kept_of_an_ended_call() -> None:

@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.dialog.turns import Turn, TurnEnd, TurnKind
 from gateway.events import (
+    BudgetReached,
     CallEnded,
     CallEvent,
     CallInfo,
@@ -26,9 +27,12 @@ from gateway.events import (
     ModelConnected,
     ModelHeard,
     ModelMessageSkipped,
+    ModelSwapped,
     SetupStage,
     StageReached,
     TokensUsed,
+    ToolEnded,
+    ToolOutcome,
     TurnEnded,
 )
 from gateway.telemetry import labels
@@ -42,7 +46,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry, ["gemini-live", "gemini-next"])
+        self.metrics = Metrics(self.registry, ["gemini-live", "gemini-next"], ["weather"])
 
     def see(self, *events: CallEvent, info: CallInfo = INFO) -> None:
         for event in events:
@@ -102,6 +106,36 @@ def test_a_model_swap_keeps_the_count_of_sessions() -> None:
     b.see(ModelClosed("1000"), ended())
     assert b.value("model_sessions_active", model="gemini-live") == 0
     assert b.value("model_closes_total", model="gemini-live", code="1011") == 1
+
+
+def test_another_model_takes_over_the_labels() -> None:
+    b = Bench()
+    b.see(CallStarted(), ModelConnected(0.2), ModelConnected(0.3, kind="error", model="gemini-next"))
+    b.see(TokensUsed("input", "audio", "plain", 5))
+    assert b.value("model_sessions_active", model="gemini-live") == 0
+    assert b.value("model_sessions_active", model="gemini-next") == 1
+    used = {"direction": "input", "modality": "audio", "class": "plain"}
+    assert b.value("model_tokens_total", model="gemini-next", **used) == 5
+    b.see(ended())
+    assert b.value("model_sessions_active", model="gemini-next") == 0
+
+
+def test_swaps_tools_and_money() -> None:
+    b = Bench()
+    b.see(
+        ModelSwapped("goaway", "ok", gap=0.2, replayed=0.4, lost=0.1),
+        ToolEnded("weather", ToolOutcome.TIMEOUT, 10.0),
+        ToolEnded("made up by the model", ToolOutcome.DENIED, 0.0),
+        TokensUsed("output", "audio", "plain", 100, usd=0.25),
+    )
+    assert b.value("model_resumptions_total", model="gemini-live", result="ok") == 1
+    assert b.value("model_swap_gap_seconds_sum", model="gemini-live", kind="goaway") == 0.2
+    assert b.value("model_uplink_replayed_seconds_total", kind="goaway") == 0.4
+    assert b.value("model_uplink_lost_seconds_total", kind="goaway") == 0.1
+    assert b.value("tool_calls_total", tool="weather", result="timeout") == 1
+    assert b.value("tool_calls_total", tool="other", result="denied") == 1
+    assert b.value("tool_seconds_sum", tool="weather") == 10.0
+    assert b.value("model_cost_usd_total", model="gemini-live") == 0.25
 
 
 def test_a_turn_is_split_by_cause() -> None:
@@ -280,6 +314,9 @@ def test_hostile_labels_become_other() -> None:
             ModelClosed(text),
             TokensUsed(text, text, text, 1),
             ModelMessageSkipped(text),
+            ModelSwapped(text, text, 0.1, 0.1, 0.1),
+            ToolEnded(text, cast(ToolOutcome, text), 0.1),
+            BudgetReached(text, text, text, 1, 1),
             StageReached(cast(SetupStage, text), 0.1, 0.1),
             TurnEnded(Turn(cast(TurnKind, text), cast(TurnEnd, text), 1.0, 0.5, 0.4, 0.1)),
             MediaReport(5.0, packets_in=1),
@@ -328,14 +365,16 @@ def everything() -> list[CallEvent]:
         TokensUsed(d, m, c, 1) for d, m, c in itertools.product(labels.DIRECTIONS, labels.MODALITIES, labels.TOKEN_CLASSES)
     ]
     events += [MediaReport(5.0, loss_ratio_in=0, loss_ratio_out=0, jitter_in=0, jitter_out=0, rtt=0, jitter_buffer_delay=0)]
+    events += [ModelSwapped(k, r, 0.1, 0.1, 0.0) for k, r in itertools.product(labels.CONNECT_KINDS, labels.RESUMPTIONS)]
+    events += [ToolEnded(f"tool-{n}", outcome, 0.1) for n, outcome in itertools.product(range(40), ToolOutcome)]
     events += [CallReport(5.0), CallSetUp(0.1)]
     return events
 
 
-def fill(legs: list[LegKind], models: list[str]) -> int:
+def fill(legs: list[LegKind], models: list[str], tools: int) -> int:
     """Series after every event with every label value."""
     registry = CollectorRegistry()
-    metrics = Metrics(registry, models)
+    metrics = Metrics(registry, models, [f"tool-{n}" for n in range(tools)])
     metrics.watch_udp(dict)
     for leg, model in itertools.product(legs, models):
         info = CallInfo("c", leg, "p", model)
@@ -356,8 +395,8 @@ def fill(legs: list[LegKind], models: list[str]) -> int:
 
 
 def test_the_number_of_series_stays_in_budget() -> None:
-    assert fill([LegKind.WEBRTC], ["gemini-live"]) <= 2_500
-    assert fill(list(LegKind), [f"model-{n}" for n in range(12)]) <= 10_000
+    assert fill([LegKind.WEBRTC], ["gemini-live"], 4) <= 2_500
+    assert fill(list(LegKind), [f"model-{n}" for n in range(12)], 40) <= 10_000
 
 
 def test_an_event_that_nobody_counts_is_no_error() -> None:
