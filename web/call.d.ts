@@ -149,6 +149,11 @@ export interface Call {
   setMic(mic: boolean | string): Promise<void>;
   /** At most 10,000 characters (RangeError). False when it cannot be sent: nothing to say, or not connected yet. */
   sendText(text: string): boolean;
+  /**
+   * A function the model may call, if the call's profile lists it as the browser's; it gets the arguments by name. What it returns
+   * (or resolves to) goes to the model as JSON, at most 16 KiB; what it throws, too, as an error. Name it again to replace it.
+   */
+  tool(name: string, run: (args: Record<string, unknown>) => unknown): void;
   play(): Promise<void>;
   /** Resolves when the gateway knows. */
   hangup(): Promise<void>;

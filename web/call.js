@@ -1,4 +1,4 @@
-// A call. How to use it: call.d.ts.
+// A call; see call.d.ts.
 
 import { MAX_TEXT, envelope, parse } from './rtvi.js';
 import { Captions, next } from './state.js';
@@ -8,10 +8,10 @@ import { CallError, offer, profiles } from './whip.js';
 export { CallError, profiles };
 
 // Seconds.
-const GATHER = 0.2; // for local candidates before the offer goes; later ones are trickled
-const MEDIA = 15; // from the answer to a working connection
-const BACKOFF = 0.5; // doubled each time
-const PATIENCE = 10; // a longer Retry-After is the caller's to decide
+const GATHER = 0.2; // for candidates; later ones are trickled
+const MEDIA = 15; // from answer to connection
+const BACKOFF = 0.5; // doubled
+const PATIENCE = 10; // a longer wait is for the page to decide
 
 const NONE = 'no-microphone';
 const MICROPHONE = { NotFoundError: NONE, OverconstrainedError: NONE, NotReadableError: 'busy-microphone' };
@@ -20,7 +20,7 @@ const later = (seconds, run) => setTimeout(run, seconds * 1000);
 const pause = (seconds) => new Promise((done) => later(seconds, done));
 
 async function openMicrophone(mic, processing) {
-	if (!navigator.mediaDevices) throw new CallError('insecure', 'Browsers give the microphone to https:// and localhost only.');
+	if (!navigator.mediaDevices) throw new CallError('insecure', 'The microphone needs https:// or localhost.');
 	const audio = { echoCancellation: processing, noiseSuppression: processing, autoGainControl: processing };
 	if (mic !== true) audio.deviceId = { exact: mic };
 	try {
@@ -33,21 +33,23 @@ async function openMicrophone(mic, processing) {
 export async function connect({ url = '.', mic = true, processing = true, retries = 4, iceServers = [], ...options } = {}) {
 	const base = new URL(url, location).href.replace(/\/$/, '');
 	const listeners = {};
+	const tools = new Map();
 	const captions = new Captions();
 	const remote = new MediaStream();
 	const audio = Object.assign(options.audio ?? new Audio(), { autoplay: true, playsInline: true });
-	audio.play().catch(() => {}); // in the tap itself: iOS plays nothing else
+	audio.play().catch(() => {}); // in the tap: iOS plays nothing else
 	let state = 'idle';
-	let away = false; // the network is lost
-	let track = null; // what we send
+	let away = false; // network lost
+	let track = null;
 	let muted = false;
-	let farewell = {}; // why the gateway ended the call
+	let farewell = {}; // why the call ended
 	let view = {};
 	let pc, channel, sender, whip, watch, totals, abandon;
 
 	const emit = (name, ...values) => listeners[name]?.forEach((tell) => tell(...values));
 	const shown = () => (away ? 'reconnecting' : state);
 	const leave = () => end();
+	const post = (type, data) => channel?.readyState === 'open' && !channel.send(envelope(type, data));
 
 	function on(name, listener) {
 		(listeners[name] ??= new Set()).add(listener);
@@ -69,7 +71,7 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 		track = fresh;
 		if (!track) return;
 		track.enabled = !muted;
-		track.onended = () => setMic(true).catch((error) => emit('error', error)); // unplugged: take what is left
+		track.onended = () => setMic(true).catch((error) => emit('error', error)); // unplugged
 	}
 
 	const play = () =>
@@ -87,6 +89,10 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 		} else if (type === 'metrics' && data.turn) {
 			emit('turn', { ...data.turn, network: view.rtt, playback: view.playback });
 			if (data.turn.end === 'no_response') step('no-answer');
+		} else if (type === 'llm-function-call-in-progress') {
+			const answer = (result) => post('llm-function-call-result', { ...data, result });
+			const run = async () => answer(await tools.get(data.function_name)(data.arguments));
+			run().catch(({ message }) => answer({ error: message }));
 		} else if (type === 'error') {
 			const fault = new CallError('model', String(data.message));
 			if (data.fatal) end(fault);
@@ -112,7 +118,7 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 			audio.srcObject = remote;
 			play();
 		};
-		news.onopen = () => news.send(envelope('client-ready', { version: '2.0.0', about: { library: 'call.js' } }));
+		news.onopen = () => post('client-ready', { version: '2.0.0', about: { library: 'call.js' } });
 		news.onmessage = ({ data }) => {
 			const message = news === channel && parse(data);
 			if (message) receive(message);
@@ -125,7 +131,7 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 		const trickle = () => whip && found.length && whip.trickle(found.splice(0), mine.localDescription.sdp);
 		mine.onicecandidate = ({ candidate }) => candidate?.candidate && found.push(candidate) && later(0, trickle);
 		const resource = await offer(base, mine.localDescription.sdp, options);
-		if (mine !== pc) return resource.close(); // hung up meanwhile
+		if (mine !== pc) return resource.close(); // hung up
 		whip = resource;
 		trickle();
 		await mine.setRemoteDescription({ type: 'answer', sdp: whip.answer });
@@ -201,7 +207,8 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 		play,
 		setMic,
 		remote,
-		hangup: () => end(),
+		hangup: leave,
+		tool: (name, run) => tools.set(name, run),
 		get state() { return shown(); },
 		get muted() { return muted; },
 		get microphone() { return track; },
@@ -212,8 +219,7 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 		sendText(text) {
 			const content = text.trim();
 			if (content.length > MAX_TEXT) throw new RangeError(`at most ${MAX_TEXT} characters`);
-			if (!content || channel?.readyState !== 'open') return false;
-			channel.send(envelope('send-text', { content }));
+			if (!content || !post('send-text', { content })) return false;
 			emit('transcript', captions.typed(content));
 			step('text-sent');
 			return true;

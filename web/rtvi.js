@@ -1,13 +1,13 @@
-// RTVI envelopes `{id, label, type, data}` on the data channel.
+// RTVI envelopes on the data channel.
 
 const LABEL = 'rtvi-ai';
-export const MAX_TEXT = 10_000; // characters; the gateway's limit
+export const MAX_TEXT = 10_000; // characters
 
 let serial = 0;
 
 export const envelope = (type, data) => JSON.stringify({ id: `c${++serial}`, label: LABEL, type, data });
 
-/** What arrived as `{type, data}`; null when it is not RTVI. */
+/** `{type, data}`; null when it is not RTVI. */
 export function parse(raw) {
 	try {
 		const { label, type, data } = JSON.parse(raw);

@@ -15,16 +15,15 @@ const MOVES = {
 export const next = (state, step) =>
 	step === 'hang-up' ? 'ended' : Object.hasOwn(MOVES[state] ?? {}, step) ? MOVES[state][step] : state;
 
-
-/** Puts the words of both sides into lines: `Transcript` of call.d.ts. */
+/** The words of both sides in lines, `Transcript` of call.d.ts. */
 export class Captions {
 	#id = 0;
 	#user; // the caller's line
-	#said = ''; // of it: what will not change any more
+	#said = ''; // of it: what is final
 	#bot; // the answer's line
 	#begins; // where its segments begin
 
-	/** The line that a message changed, if any. */
+	/** The line a message changed, if any. */
 	take(type, data) {
 		const bot = this.#bot;
 		let line;
@@ -39,7 +38,7 @@ export class Captions {
 		return line && { ...line };
 	}
 
-	/** What the caller typed is a line of its own. */
+	/** What was typed: a line of its own. */
 	typed(text) {
 		const line = this.#open('user');
 		this.#user = undefined;
@@ -62,7 +61,7 @@ export class Captions {
 
 	#output({ text = '', segment_id: segment, spoken_status: status, spoken_progress: progress }) {
 		const played = status !== 'new';
-		// What was played is of the last answer, even when that is over.
+		// What was played is of the last answer, over or not.
 		const line = this.#bot && (played || !this.#bot.final) ? this.#bot : this.#open('bot');
 		if (!this.#begins.has(segment)) {
 			this.#begins.set(segment, line.text.length);

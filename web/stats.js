@@ -1,6 +1,6 @@
-// getStats() in a few numbers: seconds and ratios. Pure.
+// getStats() in seconds and ratios. Pure.
 
-/** `{view, totals}`: `Stats` of call.d.ts, and what the next look takes as `before`. */
+/** `view`: `Stats` of call.d.ts; `totals`: `before` of the next look. */
 export function summarise(report, before = {}) {
 	const all = [...report.values()];
 	const of = (type) => all.find((one) => one.type === type && (one.kind === 'audio' || one.nominated)) ?? {};

@@ -17,7 +17,7 @@ async function ask(url, options) {
 	});
 	const { status, headers } = response;
 	if (response.ok) return response;
-	const problem = await response.json().catch(() => ({})); // RFC 9457, unless a proxy answered
+	const problem = await response.json().catch(() => ({})); // RFC 9457
 	throw new CallError(CODES[status] ?? 'refused', problem.detail ?? `HTTP ${status}`, {
 		status,
 		retryAfter: parseFloat(headers.get('Retry-After')) || undefined,
@@ -30,7 +30,7 @@ export async function profiles(url, { token } = {}) {
 	return (await ask(`${url}/v1/profiles`, { headers: bearer(token) })).json();
 }
 
-/** POST an offer: the answer and what else to do with the resource. */
+/** POST an offer: the answer, and the resource. */
 export async function offer(url, sdp, { token, profile }) {
 	const send = (to, method, headers, more) => ask(to, { method, headers: { ...bearer(token), ...headers }, ...more });
 	const type = (name) => ({ 'Content-Type': `application/${name}` });
@@ -44,7 +44,7 @@ export async function offer(url, sdp, { token, profile }) {
 	return {
 		answer: await response.text(),
 
-		// PATCH candidates, one request at a time. No end-of-candidates: behind mDNS names only our checks show who we are.
+		// PATCH, one at a time. No end-of-candidates: behind mDNS names only our checks show who we are.
 		trickle(candidates, local) {
 			const [ufrag, pwd, mid] = ['ice-ufrag', 'ice-pwd', 'mid'].map((name) => local.match(`a=${name}:.*`)[0].trim());
 			const audio = local.match('m=audio .*')[0].trim();
@@ -54,7 +54,7 @@ export async function offer(url, sdp, { token, profile }) {
 				.catch(() => {}); // a help, not a need
 		},
 
-		// DELETE, also while the page goes away.
+		// DELETE, even as the page goes.
 		async close() {
 			const old = resource;
 			resource = null;

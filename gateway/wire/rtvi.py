@@ -1,7 +1,9 @@
 """RTVI 2 on the data channel: `{id, label: "rtvi-ai", type, data}`. Values in, text out; no sockets and no clock of its own.
 
 Names and shapes are those of `@pipecat-ai/client-js` (protocol 2.x, docs.pipecat.ai "RTVI standard"), so that its clients work
-as they are. Ours beside the standard: `bot-interrupted`; `metrics.turn`; `server-message` of type `call-ended`.
+as they are. A function of the client's is asked for by `llm-function-call-in-progress`, which took the place of the older
+`llm-function-call`; clients that know both would run it twice if both were sent. Ours beside the standard: `bot-interrupted`;
+`metrics.turn`; `server-message` of type `call-ended`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ from gateway.dialog.lifecycle import State
 from gateway.dialog.turns import Turn
 from gateway.errors import PacketError
 from gateway.events import (
+    BrowserToolRequested,
+    BudgetReached,
     CallEnded,
     CallerSaid,
     CallerStartedSpeaking,
@@ -34,6 +38,9 @@ from gateway.events import (
     ModelStoppedSpeaking,
     SendText,
     StateChanged,
+    ToolEnded,
+    ToolOutcome,
+    ToolResult,
     Trouble,
     TurnEnded,
 )
@@ -47,6 +54,10 @@ MAX_TEXT = 10_000
 """Characters of one typed message."""
 
 MAX_VERSION = 32
+MAX_CALL_ID = 256
+MAX_ASKED = 64
+"""Function calls of the client's that are not over; the oldest is forgotten."""
+
 MAX_WAITING = 256
 """Messages kept for a client that has not introduced itself yet; the oldest gives way."""
 
@@ -110,6 +121,8 @@ def parse(raw: str | bytes) -> ClientMessage | None:
             return SendText(_text(data.get("content")))
         case "disconnect-bot":
             return DisconnectBot()
+        case "llm-function-call-result":
+            return _tool_result(data)
         case _:
             raise PacketError("message of an unknown type")
 
@@ -123,6 +136,14 @@ def _text(content: object) -> str:
     if len(text) > MAX_TEXT:
         raise PacketError(f"send-text of {len(text)} characters, limit {MAX_TEXT}")
     return text
+
+
+def _tool_result(data: dict[str, Any]) -> ToolResult:
+    """`{function_name, tool_call_id, arguments, result}`: which call it is says the id, and what is no result reads as null."""
+    call_id = data.get("tool_call_id")
+    if not isinstance(call_id, str) or not 0 < len(call_id) <= MAX_CALL_ID:
+        raise PacketError("function call result without tool_call_id")
+    return ToolResult(call_id, data.get("result"))
 
 
 # --- what the client is told ---
@@ -168,6 +189,7 @@ class RtviSession:
         self._said = ""  # of the caller, not final yet
         self._segments: deque[_Segment] = deque(maxlen=MAX_SEGMENTS)
         self._segment = 0
+        self._asked: dict[str, str] = {}  # function calls of the client's, by id: the function's name
 
     def heard(self, message: ClientMessage) -> list[str]:
         """What to answer at once to a message of the client."""
@@ -212,9 +234,23 @@ class RtviSession:
             case Interrupted():
                 self._segments.clear()
                 messages.append(("bot-interrupted", None))
+            case BudgetReached(level=level, scope=scope, unit=unit):
+                # Not the amounts: what others have spent is not this caller's to know.
+                messages.append(("server-message", {"type": "budget", "level": level, "scope": scope, "unit": unit}))
             case TurnEnded(turn=turn):
                 messages += self._finish_transcript()
                 messages.append(("metrics", _metrics(turn)))
+            case BrowserToolRequested(tool_call_id=call_id, name=name, args=args):
+                self._asked[call_id] = name
+                while len(self._asked) > MAX_ASKED:
+                    del self._asked[next(iter(self._asked))]
+                asked = {"function_name": name, "tool_call_id": call_id, "arguments": dict(args)}
+                messages.append(("llm-function-call-in-progress", asked))
+            case ToolEnded(tool_call_id=call_id, outcome=outcome) if call_id in self._asked:
+                # The client need not hear of functions that are not its own.
+                cancelled = outcome in (ToolOutcome.CANCELLED, ToolOutcome.TIMEOUT)
+                over = {"function_name": self._asked.pop(call_id), "tool_call_id": call_id, "cancelled": cancelled}
+                messages.append(("llm-function-call-stopped", over))
         return [text for kind, data in messages for text in self._out(kind, data)]
 
     def ended(self, reason: EndReason) -> list[str]:

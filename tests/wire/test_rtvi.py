@@ -14,6 +14,7 @@ from gateway.dialog.lifecycle import State
 from gateway.dialog.turns import Turn, TurnEnd, TurnKind
 from gateway.errors import PacketError
 from gateway.events import (
+    BrowserToolRequested,
     CallEnded,
     CallerSaid,
     CallerStartedSpeaking,
@@ -32,10 +33,13 @@ from gateway.events import (
     SendText,
     StateChanged,
     TokensUsed,
+    ToolEnded,
+    ToolOutcome,
+    ToolResult,
     Trouble,
     TurnEnded,
 )
-from gateway.wire.rtvi import LABEL, MAX_MESSAGE_BYTES, MAX_TEXT, MAX_WAITING, RtviSession, parse
+from gateway.wire.rtvi import LABEL, MAX_ASKED, MAX_MESSAGE_BYTES, MAX_TEXT, MAX_WAITING, RtviSession, parse
 
 
 def said(kind: str, data: object = None, label: str = LABEL) -> str:
@@ -280,6 +284,56 @@ def test_a_transcript_without_an_answer_is_finished_with_the_turn() -> None:
 
 def test_what_concerns_operators_is_not_told() -> None:
     assert told(session(), CallStarted(), TokensUsed("input", "audio", "plain", 7), StateChanged(State.AWAY)) == []
+
+
+# --- functions of the client's ---
+
+
+def test_a_function_of_the_clients_is_asked_for_and_its_end_told() -> None:
+    rtvi = session()
+    ((kind, data),) = told(rtvi, BrowserToolRequested("fc1", "show_map", {"city": "Oslo"}))
+    assert (kind, data) == (
+        "llm-function-call-in-progress",
+        {"function_name": "show_map", "tool_call_id": "fc1", "arguments": {"city": "Oslo"}},
+    )
+    ((kind, data),) = told(rtvi, ToolEnded("show_map", ToolOutcome.OK, 0.1, "fc1"))
+    assert (kind, data) == (
+        "llm-function-call-stopped",
+        {"function_name": "show_map", "tool_call_id": "fc1", "cancelled": False},
+    )
+    assert told(rtvi, ToolEnded("show_map", ToolOutcome.OK, 0.1, "fc1")) == [], "said once"
+
+
+@pytest.mark.parametrize("outcome", [ToolOutcome.CANCELLED, ToolOutcome.TIMEOUT])
+def test_the_client_hears_when_nobody_waits_for_it_any_more(outcome: ToolOutcome) -> None:
+    rtvi = session()
+    told(rtvi, BrowserToolRequested("fc1", "show_map", {}))
+    ((_, data),) = told(rtvi, ToolEnded("show_map", outcome, 3.0, "fc1"))
+    assert data["cancelled"] is True
+
+
+def test_functions_that_are_not_the_clients_are_not_told() -> None:
+    assert told(session(), ToolEnded("charge_card", ToolOutcome.OK, 0.1, "fc2")) == []
+
+
+def test_a_result_of_the_client() -> None:
+    data = {"function_name": "show_map", "tool_call_id": "fc1", "arguments": {}, "result": {"seen": True}}
+    assert parse(said("llm-function-call-result", data)) == ToolResult("fc1", {"seen": True})
+    assert parse(said("llm-function-call-result", {"tool_call_id": "fc1"})) == ToolResult("fc1", None)
+
+
+@pytest.mark.parametrize("data", [None, {}, {"tool_call_id": ""}, {"tool_call_id": 7}, {"tool_call_id": "x" * 257}, []])
+def test_a_result_without_an_id_is_no_result(data: object) -> None:
+    with pytest.raises(PacketError):
+        parse(said("llm-function-call-result", data))
+
+
+def test_what_is_remembered_of_asked_functions_is_bounded() -> None:
+    rtvi = session()
+    for number in range(MAX_ASKED + 10):
+        told(rtvi, BrowserToolRequested(f"fc{number}", "show_map", {}))
+    assert told(rtvi, ToolEnded("show_map", ToolOutcome.OK, 0.1, "fc0")) == []
+    assert len(told(rtvi, ToolEnded("show_map", ToolOutcome.OK, 0.1, "fc10"))) == 1
 
 
 # --- the end ---
