@@ -1,7 +1,7 @@
 """Our ears beside Chrome's: the same packets at the same moments into our receiver and into NetEq, judged by STOI and PESQ.
 
-`python -m tests.bench.neteq [--json] [--seconds 58.5] [--only NAME]`. NetEq is that of the `wrtc` wheel. `pip install pesq pystoi` first:
-the tests do without them. NetEq runs in real time, a few calls at once; on a busy machine it looks worse than it is.
+`python -m tests.bench.neteq [--json] [--seconds 58.5] [--only NAME]`, after `pip install pesq pystoi`. NetEq is
+the `wrtc` wheel's and runs in real time, a few calls at once; on a busy machine it looks worse than it is.
 
 NetEq is a player: it stretches and shrinks time, most of all at the beginning. So the first voice is left out, and before judging
 each half second of either output is moved to where it fits the clean speech best. Ours needs none of that, but gets the same.
@@ -142,7 +142,7 @@ async def _send(leg: WebRtcLeg, trace: Trace, sent: Sequence[bytes]) -> None:
 def fitted(clean: Floats, heard: Floats, lag: int) -> Floats:
     """`heard`, each half second moved to where it fits `clean` best, within 200 ms of `lag`."""
     size, reach = RATE // 2, RATE // 5
-    heard = np.concatenate([np.zeros(reach), heard, np.zeros(size + 2 * reach)])
+    heard = np.concatenate([np.zeros(reach), heard, np.zeros(max(0, len(clean) + lag - len(heard)) + size + 2 * reach)])
     last = reach
     parts = []
     for begin in range(0, len(clean), size):

@@ -168,6 +168,18 @@ def test_redundancy_restores_what_was_lost_bit_by_bit() -> None:
     assert holed.receiver.fec_seconds == pytest.approx(0.02 * 33)
 
 
+def test_a_packet_that_is_half_late_gives_the_rest() -> None:
+    """60 ms packets, silence filled in steps of 20 ms: the line must not become longer than its timestamps."""
+    receiver = Receiver((PCMU,))
+    payloads = encode(PCMU, tone(440, 8_000, 3.0), 8_000, 0.06)
+    heard = list(receiver.receive(rtp(PCMU, 0, 0, payloads[0]), 0.0))
+    for now in np.arange(0.0, 0.33, 0.01):
+        heard += receiver.poll(now)
+    for number in range(1, 10):
+        heard += receiver.receive(rtp(PCMU, number, number * 480, payloads[number]), max(0.33, number * 0.06))
+    assert len(audio(heard)) / 32_000 == pytest.approx(0.6, abs=0.003)
+
+
 def test_packets_that_stop_and_come_back() -> None:
     receiver = Receiver(ALL)
     caller = Caller(receiver, OPUS)

@@ -49,6 +49,17 @@ def test_there_is_no_click_at_either_seam() -> None:
         assert seam.max() <= steepest
 
 
+def test_the_first_sample_made_up_continues_the_last_good_one() -> None:
+    for phase in range(8):
+        time = np.arange(RATE // 5) / RATE
+        sine = to_pcm(np.float32(8_000 * np.sin(2 * np.pi * (157 * time + phase / 8))))
+        repetition = PitchRepetition()
+        for frame in frames(sine, RATE):
+            repetition.remember(frame)
+        made = repetition.conceal(FRAME)
+        assert abs(made[0] - to_floats(sine)[-1]) < 2 * 2 * np.pi * 157 / RATE * 8_000
+
+
 def test_a_long_hole_fades_to_nothing_in_60_ms() -> None:
     heard = holed(tone(150, RATE, 1.0), set(range(10, 20)))
     levels = [rms(heard[n * FRAME : (n + 1) * FRAME]) for n in range(10, 20)]

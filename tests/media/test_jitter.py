@@ -171,6 +171,17 @@ def test_when_order_is_usual_fec_is_used_at_once_but_not_when_the_missing_usuall
     assert all(waits[-10:])
 
 
+def test_fec_is_used_at_once_when_the_missing_are_mostly_lost_even_if_one_came_late_before() -> None:
+    line = Line(JitterBuffer(CLOCK, lambda _: True))
+    line.packet(0, 0.0)
+    line.packet(2, 0.04)
+    line.packet(1, 0.07)  # learnt: packets may come 30 ms behind
+    for number in range(3, 40):
+        if number % 4:
+            assert line.packet(number, number * PTIME), "nothing waits: the copy is here"
+    assert line.buffer.waited == 0.0
+
+
 def test_no_hole_waits_longer_than_the_bound() -> None:
     line = Line()
     line.packet(0, 0.0)
@@ -286,6 +297,48 @@ def test_our_own_standstill_is_not_the_networks() -> None:
     assert line.poll(4.53), "and if nothing was in the socket, silence does go on"
 
 
+def test_a_hole_is_not_given_up_because_we_stood_still() -> None:
+    line = Line()
+    line.packet(0, 0.0)
+    line.packet(2, 0.04)
+    line.packet(1, 0.07)
+    line.packet(3, 0.07)
+    assert line.packet(5, 0.10) == []
+    assert line.poll(0.5) == []
+    assert line.packet(4, 0.501) == ["4", "5"]
+
+
+def test_a_path_that_becomes_a_little_slower_than_the_patience_is_not_overtaken_by_silence() -> None:
+    line = Line()
+    for number in range(50):
+        line.packet(number, number * PTIME)
+    played = []
+    for number in range(50, 150):
+        line.poll_until(number * PTIME + STALL + 0.06)
+        played.append(str(number) in line.packet(number, number * PTIME + STALL + 0.06))
+    assert all(played[-90:])
+
+
+def test_a_pause_after_a_loss_is_still_a_pause() -> None:
+    line = Line()
+    line.packet(0, 0.0)
+    line.packet(2, 0.04)
+    assert line.take(line.buffer.push(3, 6 * FRAME, name(3), FRAME, 0.12)) == [f"quiet{3 * FRAME}", "3"]
+
+
+def test_a_packet_half_covered_gives_its_other_half() -> None:
+    line = Line(duration=3 * FRAME)
+    line.packet(0, 0.0)
+    line.poll_until(0.06 + STALL)  # filled in steps of 20 ms
+    filled = line.units - 3 * FRAME
+    assert 0 < filled < 6 * FRAME
+    whole = filled // (3 * FRAME)
+    assert filled % (3 * FRAME)
+    for number in range(1, 2 + whole):
+        line.packet(number, 0.06 + STALL)
+    assert line.said[-1] == f"{1 + whole}-{filled % (3 * FRAME)}"
+
+
 def test_a_pause_filled_too_far_takes_no_word_and_is_paid_back() -> None:
     line = Line()
     line.packet(0, 0.0, pauses=True)
@@ -341,12 +394,13 @@ def test_ten_minutes_of_clock_drift_leave_no_gap_and_no_growth(ppm: int) -> None
 
 
 def test_a_flood_of_holes_is_bounded() -> None:
-    line = Line()
+    line = Line(duration=120)  # 2.5 ms, so that many packets fit before their timestamps would be a leap
     line.packet(0, 0.0)
-    line.packet(2, 0.04)
+    line.packet(2, 0.005)
     line.packet(1, 0.2)  # learn to wait
-    for number in range(4, 4 + 3 * MAX_STORED):
+    for number in range(4, 4 + 2 * MAX_STORED):
         line.packet(number, 0.2)
+        assert line.buffer.held <= MAX_STORED
     assert str(3 + MAX_STORED) in line.said
 
 

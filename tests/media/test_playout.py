@@ -186,8 +186,8 @@ def test_an_uneven_model_hardly_underruns_after_its_first_hole(seed: int) -> Non
 
 def test_a_starving_model_pauses_between_words_and_every_pause_is_counted() -> None:
     playout = Playout(RATE)
-    word, gap = tone(0.35), bytes(round(0.15 * RATE) * 2)
-    speech = (word + gap) * 60
+    rng = random.Random(3)
+    speech = b"".join(tone(rng.uniform(0.2, 0.45)) + bytes(round(rng.uniform(0.08, 0.2) * RATE) * 2) for _ in range(80))
     size = FRAME * 10
     chunks = [(n * 0.2 / 0.9, speech[n * size : (n + 1) * size]) for n in range(len(speech) // size)]
     heard = talk(playout, chunks)

@@ -44,6 +44,19 @@ def test_a_hole_has_the_length_it_was_asked_for_and_ends_in_comfort_noise(codec:
     assert 0 < level(tail) <= 130
 
 
+@pytest.mark.parametrize("codec", CODECS[1:], ids=lambda codec: codec.name)
+def test_the_first_good_frame_is_blended_with_the_hole_before_it(codec: Codec) -> None:
+    whole, holed = speech(codec), speech(codec)
+    sent = payloads(codec)
+    for payload in sent[:20]:
+        whole.decode(payload)
+        holed.decode(payload)
+    holed.conceal(320)
+    plain, blended = audio.floats(whole.decode(sent[20])), audio.floats(holed.decode(sent[20]))
+    assert np.abs(blended[:32] - plain[:32]).max() > 100
+    assert np.array_equal(blended[160:], plain[160:]), "10 ms at most"
+
+
 @every_codec
 def test_a_pause_is_comfort_noise_at_once(codec: Codec) -> None:
     decoder = speech(codec)

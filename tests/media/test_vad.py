@@ -112,6 +112,23 @@ def test_silence_and_hum_are_no_speech() -> None:
     assert len(follow(300 * np.sin(2 * np.pi * 50 * time) + 200 * np.sin(2 * np.pi * 100 * time))) <= 1
 
 
+def test_a_click_is_no_speech() -> None:
+    samples = noise("pink", RATE * 10, 2) * 30
+    for second in range(3, 9):
+        samples[second * RATE : second * RATE + 200] += 8_000
+    assert len(follow(samples)) == 0
+
+
+def test_the_echo_of_a_room_is_not_the_end_of_a_word() -> None:
+    """A clean line: even an echo 35 dB down stands out, but it is not the caller."""
+    time = np.arange(RATE) / RATE
+    word = sum(2_000 / k * np.sin(2 * np.pi * 140 * k * time) for k in range(1, 20))
+    echo = word[: RATE // 4] * 10 ** (-35 / 20)
+    said = follow(np.concatenate([np.zeros(2 * RATE), word, echo, np.zeros(2 * RATE)]))
+    assert len(said) == 1
+    assert said[0][2] == pytest.approx(3.0, abs=0.041)
+
+
 def test_noise_that_is_switched_on_becomes_the_floor() -> None:
     rng = np.random.default_rng(1)
     said = follow(np.concatenate([rng.standard_normal(RATE * 5) * 10, rng.standard_normal(RATE * 20) * 400]))
