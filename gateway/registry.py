@@ -116,7 +116,7 @@ class Registry:
             leg,
             profile,
             self._model,
-            model_alias=self._model_alias,
+            model_alias=profile.model or self._model_alias,
             observe=self._observe,
             loop=self._loop,
             offered_at=admission.offered_at,

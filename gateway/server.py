@@ -8,28 +8,34 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
 from gateway.clock import Clock
-from gateway.config import Config
+from gateway.config import Config, ModelConfig
 from gateway.emulator import Emulator
 from gateway.errors import ConfigError
 from gateway.events import CallEvent, CallInfo
 from gateway.http.app import make_admin_app, make_app
 from gateway.http.listen import listen
+from gateway.ledger import Ledger
 from gateway.legs.webrtc.leg import WebRtcSettings, answer
 from gateway.legs.webrtc.udp_mux import UdpMux
 from gateway.media import opus
+from gateway.model.base import Model
 from gateway.model.gemini import GeminiModel, GeminiSettings
+from gateway.model.services import Services
 from gateway.model.tools.toolbox import open_toolbox
+from gateway.profile import Profile
 from gateway.pulse import Pulse, chunk_for
 from gateway.registry import Registry
+from gateway.store.memory import MemoryStore
 from gateway.telemetry.log import CallLog
 from gateway.telemetry.metrics import Metrics
+from gateway.wire.gemini_setup import capabilities, left_out
 
 log = logging.getLogger(__name__)
 
@@ -48,19 +54,23 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
     opus.load(config.libopus)
     drain = asyncio.Event()
     async with AsyncExitStack() as stack:
-        model = await _model(config, stack)
+        profiles = _profiles(config)
+        model = await _services(config, profiles, stack)
         mux = await _mux(config)
         stack.push_async_callback(mux.close)
 
-        toolbox = await stack.enter_async_context(open_toolbox(config.profiles, model=config.model.model))
+        toolbox = await stack.enter_async_context(open_toolbox(profiles, model=config.model.model))
 
         prometheus = CollectorRegistry()
-        metrics = Metrics(prometheus, [config.model.model], tools=toolbox.names)
+        models = dict.fromkeys([config.model.model, *(profile.model for profile in profiles.values())])
+        metrics = Metrics(prometheus, list(models), tools=toolbox.names)
         metrics.set_capacity(config.calls.max_calls)
         metrics.watch_udp(lambda: mux.dropped, mux.port)
         metrics.tools.watch(lambda: toolbox.running)
         clock = Clock(loop)
         stack.callback(clock.stop)
+        budgets = [profile.budget for profile in profiles.values()]
+        ledger = await stack.enter_async_context(Ledger(MemoryStore(), budgets, prices=config.prices))
         registry = Registry(
             worker=config.worker,
             max_calls=config.calls.max_calls,
@@ -70,8 +80,9 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
             observe=_both(metrics.observe, CallLog().observe),
             loop=loop,
             tools=toolbox,
+            ledger=ledger,
         )
-        pulse = Pulse(loop, on_lag=metrics.loop_lag, on_second=functools.partial(_each_second, registry, metrics))
+        pulse = Pulse(loop, on_lag=metrics.loop_lag, on_second=functools.partial(_each_second, registry, ledger, metrics))
         stack.callback(pulse.stop)
 
         name, emulated = config.model.model, config.model.emulator
@@ -123,27 +134,48 @@ def _spare_the_collector() -> None:
     gc.set_threshold(700, 10, 2)
 
 
-async def _model(config: Config, stack: AsyncExitStack) -> GeminiModel:
-    settings = GeminiSettings(
-        api_key=config.model.api_key,
-        base_url=config.model.base_url,
-        ca_file=config.model.ca_file,
-        model=config.model.model,
-        api_version=config.model.api_version,
-        fast_frames=config.model.fast_frames,
-    )
+def _profiles(config: Config) -> dict[str, Profile]:
+    """The profiles, each with the name of its model. Says what of them its model does not take."""
+    found = {}
+    for name, profile in config.profiles.items():
+        backend = config.backends[profile.backend] if profile.backend else config.model
+        found[name] = replace(profile, model=profile.model or backend.model)
+        for option in left_out(found[name], capabilities(found[name].model)):
+            where = {"profile": name, "model": found[name].model}
+            log.warning(f"profile {name}: {found[name].model} does not take {option}", extra=where)
+    return found
+
+
+async def _services(config: Config, profiles: Mapping[str, Profile], stack: AsyncExitStack) -> Services:
+    backends = {"": config.model, **config.backends}
+    emulator = None
     if config.model.emulator:
         # A demo keeps little: the records are for tests, and each session's sound would stay in memory.
         emulator = await stack.enter_async_context(Emulator(port=0, record_seconds=30.0, keep_sessions=10))
-        settings = replace(settings, api_key=EMULATOR_KEY, base_url=emulator.base_url, ca_file=str(emulator.ca_file))
         log.warning(
             "no Gemini key: the built-in emulator answers, a parrot",
             extra={"emulator": emulator.base_url, "ca_file": str(emulator.ca_file)},
         )
-    model = GeminiModel(settings)
-    stack.push_async_callback(model.close)
-    await model.warm_up()
-    return model
+    models: dict[str, Model] = {}
+    for name, backend in backends.items():
+        settings = _gemini_settings(backend)
+        if emulator is not None:
+            settings = replace(settings, api_key=EMULATOR_KEY, base_url=emulator.base_url, ca_file=str(emulator.ca_file))
+        models[name] = model = GeminiModel(settings)
+        stack.push_async_callback(model.close)
+        await model.warm_up()
+    return Services(models, {name: backend.model for name, backend in backends.items()}, profiles)
+
+
+def _gemini_settings(backend: ModelConfig) -> GeminiSettings:
+    return GeminiSettings(
+        api_key=backend.api_key,
+        base_url=backend.base_url,
+        ca_file=backend.ca_file,
+        model=backend.model,
+        api_version=backend.api_version,
+        fast_frames=backend.fast_frames,
+    )
 
 
 async def _mux(config: Config) -> UdpMux:
@@ -163,9 +195,10 @@ def _both(
     return observe
 
 
-def _each_second(registry: Registry, metrics: Metrics, load: float) -> None:
+def _each_second(registry: Registry, ledger: Ledger, metrics: Metrics, load: float) -> None:
     """The uplink's chunk follows the load; what is counted slowly is counted here."""
     metrics.set_tasks(len(asyncio.all_tasks()))
     metrics.set_draining(registry.draining)
+    metrics.set_budget_used(ledger.used_ratio)
     for call in registry.calls():
         call.uplink.chunk = chunk_for(load, call.uplink.chunk)
