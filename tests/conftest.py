@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -12,6 +13,18 @@ from gateway.dial.loopback import loopback_candidates
 # A busy machine is no reason to fail: what has a time limit says so itself, as a property of what is tested.
 settings.register_profile("suite", deadline=None, print_blob=True)
 settings.load_profile("suite")
+
+
+REAL_TIME = ("browser/", "e2e/", "dial/", "legs/test_chrome_engine", "legs/test_sender_chrome", "loadtest/")
+"""Where sound passes in real time between processes. Two such tests at once would measure each other."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of the tests that run side by side (`-n 2`), only one at a time is a real-time one."""
+    here = Path(__file__).parent
+    for item in items:
+        if str(item.path.relative_to(here)).startswith(REAL_TIME):
+            item.add_marker(pytest.mark.xdist_group("real time"))
 
 
 @pytest.fixture(autouse=True, scope="session")

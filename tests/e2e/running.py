@@ -116,6 +116,12 @@ class Gateway:
             return await self.process.wait()
 
 
+def grown(before: tuple[int, int, int], after: tuple[int, int, int]) -> str:
+    """What there is more of than before: a leak. Less is none (a connection of the page that was kept for a while)."""
+    names = ("tasks", "open files", "threads")
+    return ", ".join(f"{name}: {a} → {b}" for name, a, b in zip(names, before, after, strict=True) if b > a)
+
+
 @asynccontextmanager
 async def running_gateway(*args: str, **environ: str) -> AsyncIterator[Gateway]:
     """Start `gateway serve ARGS` on free loopback ports and wait until it says it is ready."""

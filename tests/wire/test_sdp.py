@@ -350,8 +350,8 @@ def test_the_worst_offers_parse_quickly(filler: bytes) -> None:
     raw = CHROME.replace(b"a=mid:0\r\n", b"a=mid:0\r\n" + filler * (room // len(filler)))
     took = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.thread_time()  # CPU time: a busy machine is not the parser's fault
         with contextlib.suppress(TooLarge):
             parse_offer(raw)
-        took.append(time.perf_counter() - began)
+        took.append(time.thread_time() - began)
     assert min(took) < 0.02
