@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import pylibsrtp
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
 
-from gateway.errors import PacketError, Unprocessable
+from gateway.errors import LegError, PacketError, Unprocessable
 from gateway.events import CallEvent, EndReason, LegKind, SetupStage, StageReached
 from gateway.legs.base import Ability, LegSink
 from gateway.legs.webrtc.answer import FarEnd, NearEnd, choose, far_end, write_answer
@@ -215,12 +215,12 @@ class WebRtcLeg:
                 self._channel.post(text)
 
     def send_digits(self, digits: str) -> None:
-        """A browser has no keypad to hear them: not among our abilities."""
-        raise NotImplementedError("webrtc legs do not send digits")
+        """A browser has no keypad to hear them: not among our abilities. Raises LegError."""
+        raise LegError("webrtc legs do not send digits")
 
     async def transfer(self, target: str) -> None:
-        """Not among our abilities."""
-        raise NotImplementedError("webrtc legs are not transferred")
+        """Not among our abilities. Raises LegError."""
+        raise LegError("webrtc legs are not transferred")
 
     async def close(self, reason: EndReason) -> None:
         """Say why on the data channel and BYE on the media, then let go of everything."""
