@@ -22,8 +22,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.bench.measure import OTHER_CORE, Bench, load, started
 from tests.bench.process import commit, cpu_model
 
-WARM_UP = 3
-"""Waves that don't count."""
+WARM_UP = 8
+"""Waves that don't count: the allocator's arenas and the collector's rounds find their size."""
 MEMORY_SLACK = 3 * 2**20
 """Bytes by which the last third of the waves may lie above the first: allocators breathe."""
 PATIENCE = 60.0
@@ -85,14 +85,14 @@ def grown(looks: Sequence[Look]) -> list[str]:
     return faults
 
 
-def soak(minutes: float, calls: int) -> int:
+def soak(minutes: float, calls: int, wave: float) -> int:
     """Returns the exit status."""
     looks: list[Look] = []
     ended = 0
     with started("ours", "parrot") as bench:
         began = time.monotonic()
         while time.monotonic() - began < 60 * minutes or len(looks) < WARM_UP + 3:
-            for event in load(bench, calls, 15.0, ramp=20.0, settle=0.0):
+            for event in load(bench, calls, wave * 0.4, ramp=wave * 0.6, settle=0.0):
                 if event["event"] == "report":
                     ended += int(event.get("connected", 0))
             looks.append(look(bench, began))
@@ -112,9 +112,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.soak")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--calls", type=int, default=40, help="at once, at the top of a wave")
+    parser.add_argument("--wave", type=float, default=35.0, help="seconds from the first call of a wave to the first hang-up")
     args = parser.parse_args()
     os.sched_setaffinity(0, {OTHER_CORE})
-    sys.exit(soak(args.minutes, args.calls))
+    sys.exit(soak(args.minutes, args.calls, args.wave))
 
 
 if __name__ == "__main__":
