@@ -162,9 +162,10 @@ def judge(trace: Trace, heard: bytes) -> tuple[float, float]:
     """STOI and PESQ-WB against the clean speech, means over all voices but the first."""
     clean = floats(speech(RATE, trace.seconds))
     size = round(VOICE * RATE)
-    later = pcm16(clean[size : 4 * size])
-    lag = round(find(later, heard[2 * size :], RATE, 3.0) * RATE)
-    aligned = fitted(clean, floats(heard), lag)
+    # Chrome's track may begin a second after the first packet: then the lag is negative without this.
+    samples = np.concatenate([np.zeros(3 * RATE), floats(heard)])
+    lag = round(find(pcm16(clean[size : 4 * size]), pcm16(samples[size:]), RATE, 6.0) * RATE)
+    aligned = fitted(clean, samples, lag)
     pairs = [(clean[at : at + size], aligned[at : at + size]) for at in range(size, len(clean) - size + 1, size)]
     return (
         statistics.mean(float(stoi(a, b, RATE)) for a, b in pairs),
