@@ -46,6 +46,7 @@ from gateway.events import (
     ModelStartedSpeaking,
     ModelStoppedSpeaking,
     ModelSwapped,
+    PushToTalk,
     SendText,
     SetupStage,
     StageReached,
@@ -57,7 +58,8 @@ from gateway.events import (
 )
 from gateway.ledger import Tab
 from gateway.legs.base import Ability, Leg
-from gateway.media.audio import MODEL_INPUT_RATE, MODEL_OUTPUT_RATE, AudioFrame
+from gateway.media.audio import MODEL_INPUT_RATE, MODEL_OUTPUT_RATE, SAMPLE_BYTES, AudioFrame
+from gateway.media.gate import POSTROLL, Gate
 from gateway.media.level import first_audible
 from gateway.media.playout import Playout
 from gateway.media.resample import Resampler
@@ -76,7 +78,7 @@ from gateway.model.base import (
     TurnComplete,
 )
 from gateway.model.tools.desk import OWN_TOOLS, Tools
-from gateway.profile import Profile
+from gateway.profile import Endpointing, Profile
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,9 @@ REPORT_EVERY = 5.0
 
 MAX_WAITING_PROMPTS = 4
 """Things the gateway itself wants said; the oldest gives way: a goodbye is worth more than a question before it."""
+
+OWN_SILENCE = 0.5
+"""Seconds of silence that end a caller's turn when we find it, unless the profile says otherwise."""
 
 MAX_WAITING_TEXTS = 8
 """Typed messages waiting for the model; the oldest gives way. More than a person types while a session opens."""
@@ -162,6 +167,12 @@ class Call:
         self._desk = tools.desk(
             profile, call_id=call_id, say=self._say, answered=self._tool_answered, client=self._has_client, loop=loop
         )
+        endpointing = profile.listening.endpointing
+        self._gate = Gate() if endpointing is not Endpointing.MODEL else None
+        self._marks: deque[tuple[int, bool]] = deque()  # where in the uplink's bytes turns begin and end; as many as turns wait
+        self._pushed = self._taken = 0  # bytes of uplink
+        self._button = False
+        self._released_at = 0.0
         self._fed = asyncio.Event()  # something waits for the model
         self._prompts: deque[str] = deque(maxlen=MAX_WAITING_PROMPTS)
         self._texts: deque[str] = deque(maxlen=MAX_WAITING_TEXTS)
@@ -272,6 +283,9 @@ class Call:
             return
         self._step(Step.DETACH)
         self.leg, self._connected = None, False
+        if self._gate is not None:
+            self._button = False
+            self._pass_on(self._gate.shut())
         self._away_since, self._away_reason = self._loop.time(), reason
         self._fed.set()  # the model should know that no more audio comes for now
         self._check_away(self._away_since)
@@ -321,15 +335,25 @@ class Call:
             self._fed.clear()
             while self._prompts:
                 await session.prompt(self._prompts.popleft())
-            if self.state is State.AWAY:
+            if self.state is State.AWAY and self._gate is None:
                 await session.end_audio()
             while self._texts:
                 self._turns.asked(self._loop.time(), TurnKind.TEXT)
                 await session.send_text(self._texts.popleft())
-            while (chunk := self.uplink.take()) is not None:
+            while True:
+                await self._mark_turns(session)
+                chunk = self.uplink.take()
+                if chunk is None:
+                    break
+                self._taken += len(chunk.pcm)
                 await session.send_audio(chunk.pcm)
                 self._tab.spending.passed(heard=len(chunk.pcm) / (2 * MODEL_INPUT_RATE))
                 self._account.uplink_added.append(self._loop.time() - chunk.oldest_at)
+
+    async def _mark_turns(self, session: ModelSession) -> None:
+        dropped = round(self.uplink.dropped * MODEL_INPUT_RATE * SAMPLE_BYTES)
+        while self._marks and self._marks[0][0] <= self._taken + dropped:
+            await session.activity(self._marks.popleft()[1])
 
     async def _think(self, session: ModelSession) -> None:
         """Everything from the model."""
@@ -508,7 +532,9 @@ class Call:
             self._heard_first = True
             self._check_set_up(self._loop.time())
         voice = self._vad.push(frame)
-        ready = self.uplink.push(frame)
+        ready = (
+            self.uplink.push(frame) if self._gate is None else self._pass_on(self._gate.hear(frame, self._is_of_a_turn(frame)))
+        )
         if voice is Voice.STARTED:
             self._say(CallerStartedSpeaking())
         elif voice is Voice.STOPPED:
@@ -518,6 +544,27 @@ class Call:
             self._say(CallerStoppedSpeaking())
         if ready:
             self._fed.set()
+
+    def _is_of_a_turn(self, frame: AudioFrame) -> bool:
+        assert self._gate is not None, "asked only where we find the turns"
+        if self.profile.listening.endpointing is Endpointing.PUSH_TO_TALK:
+            return self._button or (self._gate.open and frame.at - self._released_at < POSTROLL)
+        silence = self.profile.listening.silence or OWN_SILENCE
+        return self._vad.speaking or (self._gate.open and frame.at - self._vad.last_speech_at < silence)
+
+    def _pass_on(self, pieces: list[AudioFrame | bool]) -> bool:
+        """What passed the gate goes into the uplink, turns' edges beside it. True when the feeder should look."""
+        ready = False
+        for piece in pieces:
+            if isinstance(piece, AudioFrame):
+                ready = self.uplink.push(piece) or ready
+                self._pushed += len(piece.pcm)
+            else:
+                self._marks.append((self._pushed, piece))
+                if not piece:
+                    self.uplink.hurry()
+                ready = True
+        return ready
 
     def digit(self, digit: str, seconds: float) -> None:
         """A DTMF press. What it means is for the profile to say; so far it is only counted."""
@@ -542,6 +589,11 @@ class Call:
                 self._desk.caller_spoke()
                 self._texts.append(text)
                 self._fed.set()
+            case PushToTalk(talking=talking):
+                self._typed_at = self._loop.time()
+                if self._button and not talking:
+                    self._released_at = self._typed_at
+                self._button = talking
             case DisconnectBot():
                 self.hang_up(EndReason.CALLER_HUNG_UP)
             case ToolResult():

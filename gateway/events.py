@@ -33,7 +33,6 @@ class EndReason(enum.StrEnum):
     IDLE = "idle"
     MAX_DURATION = "max_duration"
     BUDGET = "budget"
-    MODERATED = "moderated"  # a moderation hook ended it
     ICE_TIMEOUT = "ice_timeout"
     DTLS_FAILED = "dtls_failed"
     MEDIA_TIMEOUT = "media_timeout"  # connected, then no packet for too long
@@ -56,7 +55,6 @@ _RESULTS: Mapping[EndReason, str] = {
     EndReason.IDLE: "success",
     EndReason.MAX_DURATION: "success",
     EndReason.BUDGET: "success",
-    EndReason.MODERATED: "success",
     EndReason.ICE_TIMEOUT: "client_error",
     EndReason.DTLS_FAILED: "client_error",
     EndReason.MEDIA_TIMEOUT: "client_error",
@@ -262,6 +260,21 @@ class ModelClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelConnectFailed:
+    """A connect to the model's service failed; `code` as in `ModelClosed`, `kind` as in `ModelConnected`."""
+
+    code: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelLeaving:
+    """The service has announced to cut the connection in `left` seconds."""
+
+    left: float
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSwapped:
     """The model session went on on another socket. Seconds of caller's audio; `gap`: no audio from or to the model, as heard."""
 
@@ -423,6 +436,8 @@ CallEvent = (
     | TokensUsed
     | ModelConnected
     | ModelClosed
+    | ModelConnectFailed
+    | ModelLeaving
     | ModelSwapped
     | BrowserToolRequested
     | ToolEnded

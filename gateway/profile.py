@@ -71,18 +71,6 @@ class Compression:
 
 
 @dataclass(frozen=True, slots=True)
-class Moderation:
-    """A hook that reads what is said, before anybody else does."""
-
-    hook: str = ""
-    """Import path `package.module:function`; empty: none."""
-    timeout: float = 2.0
-    """Seconds for one judgement."""
-    strict: bool = False
-    """A hook that fails or is late: True ends the call, False lets the words pass."""
-
-
-@dataclass(frozen=True, slots=True)
 class Profile:
     """Options of a call. Every field is the operator's; a caller gives nothing but the data that `context_template` asks for."""
 
@@ -124,7 +112,6 @@ class Profile:
     budget: Budget = UNLIMITED
     goodbye: str = ""
     """What the model is told when a budget is used up; empty: a sentence of ours."""
-    moderation: Moderation = Moderation()
     tools: tuple[ToolSpec, ...] = ()
     """Functions the model may have called. At run time the toolbox has put an MCP server's functions in its place."""
     public: bool = True

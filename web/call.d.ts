@@ -119,6 +119,8 @@ export interface ConnectOptions {
   /** Sent as `Authorization: Bearer`. */
   token?: string;
   profile?: string;
+  /** What the model is told about the caller: values that the profile's context template names, as `{'caller.NAME': value}`. */
+  caller?: Record<string, string>;
   /** true: the default microphone; a device id; false: listen and type only. */
   mic?: boolean | string;
   /** The browser's echo cancellation, noise suppression and gain control. Default true. */
@@ -149,6 +151,8 @@ export interface Call {
   setMic(mic: boolean | string): Promise<void>;
   /** At most 10,000 characters (RangeError). False when it cannot be sent: nothing to say, or not connected yet. */
   sendText(text: string): boolean;
+  /** Push-to-talk, for profiles that want it: true when the button goes down, false when it is let go. False: not connected. */
+  talk(on: boolean): boolean;
   /**
    * A function the model may call, if the call's profile lists it as the browser's; it gets the arguments by name. What it returns
    * (or resolves to) goes to the model as JSON, at most 16 KiB; what it throws, too, as an error. Name it again to replace it.

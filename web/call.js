@@ -216,6 +216,7 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 			muted = wanted;
 			if (track) track.enabled = !muted;
 		},
+		talk: (on) => post('talk', { on }),
 		sendText(text) {
 			const content = text.trim();
 			if (content.length > MAX_TEXT) throw new RangeError(`at most ${MAX_TEXT} characters`);

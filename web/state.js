@@ -1,9 +1,9 @@
-// Whose turn it is, who said what. Pure.
+// Whose turn, who said what. Pure.
 
 const ANSWER = { 'bot-started-speaking': 'speaking' };
 const OVER = { 'bot-stopped-speaking': 'listening', 'bot-interrupted': 'listening' };
 
-// What is not in the table changes nothing.
+// What is not here changes nothing.
 const MOVES = {
 	idle: { dial: 'connecting' },
 	connecting: { 'bot-ready': 'listening', ...ANSWER },
@@ -61,7 +61,7 @@ export class Captions {
 
 	#output({ text = '', segment_id: segment, spoken_status: status, spoken_progress: progress }) {
 		const played = status !== 'new';
-		// What was played is of the last answer, over or not.
+		// Played: of the last answer, over or not.
 		const line = this.#bot && (played || !this.#bot.final) ? this.#bot : this.#open('bot');
 		if (!this.#begins.has(segment)) {
 			this.#begins.set(segment, line.text.length);

@@ -31,11 +31,11 @@ export async function profiles(url, { token } = {}) {
 }
 
 /** POST an offer: the answer, and the resource. */
-export async function offer(url, sdp, { token, profile }) {
+export async function offer(url, sdp, { token, profile, caller }) {
 	const send = (to, method, headers, more) => ask(to, { method, headers: { ...bearer(token), ...headers }, ...more });
 	const type = (name) => ({ 'Content-Type': `application/${name}` });
-	const query = profile ? `?profile=${encodeURIComponent(profile)}` : '';
-	const response = await send(`${url}/whip${query}`, 'POST', type('sdp'), { body: sdp });
+	const query = new URLSearchParams({ ...(profile && { profile }), ...caller });
+	const response = await send(`${url}/whip?${query}`, 'POST', type('sdp'), { body: sdp });
 	let resource = new URL(response.headers.get('Location'), response.url);
 	const etag = response.headers.get('ETag');
 	const match = etag ? { 'If-Match': etag } : {};
@@ -44,7 +44,7 @@ export async function offer(url, sdp, { token, profile }) {
 	return {
 		answer: await response.text(),
 
-		// PATCH, one at a time. No end-of-candidates: behind mDNS names only our checks show who we are.
+		// One at a time. No end-of-candidates: behind mDNS only our checks show us.
 		trickle(candidates, local) {
 			const [ufrag, pwd, mid] = ['ice-ufrag', 'ice-pwd', 'mid'].map((name) => local.match(`a=${name}:.*`)[0].trim());
 			const audio = local.match('m=audio .*')[0].trim();
@@ -54,7 +54,7 @@ export async function offer(url, sdp, { token, profile }) {
 				.catch(() => {}); // a help, not a need
 		},
 
-		// DELETE, even as the page goes.
+		// Even as the page goes.
 		async close() {
 			const old = resource;
 			resource = null;

@@ -1,6 +1,6 @@
 """The tables inside a profile that say how its calls behave, the services it may be answered by, and what they cost.
 
-`[profiles.NAME.listening]`, `.compression`, `.moderation`, `.budget.call` (`key`, `day`), `[backends.NAME]`, `[[prices]]`.
+`[profiles.NAME.listening]`, `.compression`, `.budget.call` (`key`, `day`), `[backends.NAME]`, `[[prices]]`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from gateway.config.tables import Fault, Read, between, entries, from_file, one_
 from gateway.config.tree import ModelConfig
 from gateway.dialog.budget import Budget, Limits, Scope
 from gateway.dialog.prices import Price, price_of
-from gateway.model.tools.python import find
-from gateway.profile import Compression, Endpointing, Listening, Moderation, Profile, Sensitivity, TurnCoverage
-from gateway.wire.gemini_setup import MODELS, RETIRED, UNKNOWN_MODEL, capabilities
+from gateway.profile import Compression, Endpointing, Listening, Profile, Sensitivity, TurnCoverage
+from gateway.wire.gemini_setup import MODELS, RETIRED, capabilities
 
 E = TypeVar("E", bound=enum.StrEnum)
 Checks = Mapping[str, Callable[[object], Any]]
@@ -45,13 +44,6 @@ def _tokens(value: object) -> int:
     return number
 
 
-def _hook(value: object) -> str:
-    path: str = one_of(str, "a string")(value)
-    if path:
-        find(path)
-    return path
-
-
 _LISTENING: Checks = {
     "endpointing": _one_word(Endpointing),
     "start_sensitivity": _one_word(Sensitivity),
@@ -62,7 +54,6 @@ _LISTENING: Checks = {
     "turn_coverage": _one_word(TurnCoverage),
 }
 _COMPRESSION: Checks = {"enabled": one_of(bool, "true or false"), "trigger_tokens": _tokens, "target_tokens": _tokens}
-_MODERATION: Checks = {"hook": _hook, "timeout": between(0.05, 30.0), "strict": one_of(bool, "true or false")}
 _LIMITS: Checks = {
     "tokens": _tokens,
     "text_tokens": _tokens,
@@ -99,7 +90,6 @@ def _complete(profile: Profile, entry: Mapping[str, object], where: str, fault: 
         profile,
         listening=listening,
         compression=compression,
-        moderation=Moderation(**_table(where, entry, "moderation", _MODERATION, fault)),
         budget=_budget(where, entry, fault),
     )
 
@@ -133,7 +123,6 @@ def lines(profile: Profile) -> list[str]:
     parts: list[tuple[str, object, object]] = [
         ("listening", profile.listening, Listening()),
         ("compression", profile.compression, Compression()),
-        ("moderation", profile.moderation, Moderation()),
         *((f"budget.{scope.value}", getattr(profile.budget, scope.value), Limits()) for scope in Scope),
     ]
     for name, part, default in parts:
@@ -205,7 +194,7 @@ def _check_model(where: str, model: str, unknown_models: bool, fault: Fault) -> 
     name = model.rpartition("/")[2]
     if since := RETIRED.get(name):
         fault(f"{where}: {model} was shut down on {since}")
-    elif capabilities(model) is UNKNOWN_MODEL and not unknown_models:
+    elif not capabilities(model).model and not unknown_models:
         near = difflib.get_close_matches(name, [row.model for row in MODELS], 1)
         hint = f"meant {near[0]}?" if near else f"known: {', '.join(row.model for row in MODELS)}"
         fault(f"{where}: {model} is no Live model this version knows; {hint} (model.unknown_models = true takes it all the same)")

@@ -9,12 +9,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from aiohttp import web
 
 from gateway.access import ApiKey, find_key, pick
 from gateway.call import Call
+from gateway.dialog.context import fill, names
 from gateway.dialog.lifecycle import State
 from gateway.errors import NotFound, Refused, SignalingError, Unauthorized, UnsupportedMedia
 from gateway.events import EndReason, LegKind, SetupStage, StageReached
@@ -82,6 +84,15 @@ def live_call(registry: Registry, call_id: str) -> Call:
     return call
 
 
+def _context(profile: Profile, query: Mapping[str, str]) -> str:
+    """What the model is told of the caller: the query's `caller.NAME=value`. Raises SignalingError for one nobody asked for."""
+    data = {name.removeprefix("caller."): value for name, value in query.items() if name.startswith("caller.")}
+    unasked = data.keys() - set(names(profile.context_template))
+    if unasked:
+        raise SignalingError("the profile asks for no such data about the caller", code="unknown_caller_data")
+    return fill(profile.context_template, data)
+
+
 class Whip:
     """`/whip` and `/whip/{call_id}`."""
 
@@ -117,6 +128,7 @@ class Whip:
         stages = [(SetupStage.AUTH, time.monotonic())]
         try:
             profile = pick(request[KEY], self._profiles, request.query.get("profile"))
+            profile = replace(profile, context=_context(profile, request.query))
             offer = self._readable(await read_body(request, SDP_TYPE, self._body_timeout))
         except (SignalingError, web.HTTPException):
             self._watch.call_attempted(LegKind.WEBRTC, eligible=False)

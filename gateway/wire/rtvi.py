@@ -36,6 +36,7 @@ from gateway.events import (
     ModelSaid,
     ModelStartedSpeaking,
     ModelStoppedSpeaking,
+    PushToTalk,
     SendText,
     StateChanged,
     ToolEnded,
@@ -72,7 +73,6 @@ _REASONS: dict[EndReason, str] = {
     EndReason.IDLE: "Nobody spoke for a while.",
     EndReason.MAX_DURATION: "The call reached its time limit.",
     EndReason.BUDGET: "The budget for this call is used up.",
-    EndReason.MODERATED: "The call broke the rules of this service.",
     EndReason.ICE_TIMEOUT: "No network path was found.",
     EndReason.DTLS_FAILED: "The secure connection could not be made.",
     EndReason.MEDIA_TIMEOUT: "The network was lost.",
@@ -119,12 +119,31 @@ def parse(raw: str | bytes) -> ClientMessage | None:
             return ClientReady(version[:MAX_VERSION] if isinstance(version, str) else "")
         case "send-text":
             return SendText(_text(data.get("content")))
+        case "client-message":
+            return _client_message(data)
+        case "talk":
+            return _talk(data)
         case "disconnect-bot":
             return DisconnectBot()
         case "llm-function-call-result":
             return _tool_result(data)
         case _:
             raise PacketError("message of an unknown type")
+
+
+def _client_message(data: dict[str, Any]) -> ClientMessage:
+    """`{t, d}`, RTVI's place for what the standard does not have. Ours is `{"t": "talk", "d": {"on": true}}`."""
+    if data.get("t") != "talk":
+        raise PacketError("client-message of an unknown kind")
+    return _talk(data.get("d"))
+
+
+def _talk(data: object) -> ClientMessage:
+    """`{"on": true}`: the button is down."""
+    on = data.get("on") if isinstance(data, dict) else None
+    if not isinstance(on, bool):
+        raise PacketError("talk without on")
+    return PushToTalk(on)
 
 
 def _text(content: object) -> str:

@@ -10,7 +10,7 @@ from gateway.config import Config, describe, load
 from gateway.dialog.budget import Budget, Limits
 from gateway.dialog.prices import price_of
 from gateway.errors import ConfigError
-from gateway.profile import Compression, Endpointing, Listening, Moderation, Sensitivity, TurnCoverage
+from gateway.profile import Compression, Endpointing, Listening, Sensitivity, TurnCoverage
 
 CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
@@ -41,11 +41,6 @@ turn_coverage = "all_input"
 [profiles.desk.compression]
 trigger_tokens = 20000
 target_tokens = 8000
-
-[profiles.desk.moderation]
-hook = "json:loads"
-timeout = 0.5
-strict = true
 
 [profiles.desk.budget.call]
 tokens = 100000
@@ -117,14 +112,13 @@ def test_a_profile_with_every_table() -> None:
         Endpointing.MODEL, Sensitivity.LOW, Sensitivity.HIGH, 0.1, 0.8, interruptions=False, turn_coverage=TurnCoverage.ALL_INPUT
     )
     assert desk.compression == Compression(trigger_tokens=20_000, target_tokens=8_000)
-    assert desk.moderation == Moderation("json:loads", 0.5, strict=True)
     assert desk.budget == Budget(call=Limits(tokens=100_000, usd=0.5), key=Limits(audio_tokens=5_000_000), day=Limits(usd=100.0))
     assert config.profiles["button"].listening == Listening(Endpointing.PUSH_TO_TALK)
 
 
 def test_what_is_not_said_is_at_its_default() -> None:
     profile = configured("[profiles.default]\n").profiles["default"]
-    assert (profile.listening, profile.compression, profile.moderation) == (Listening(), Compression(), Moderation())
+    assert (profile.listening, profile.compression) == (Listening(), Compression())
     assert profile.budget == Budget()
     assert (profile.backend, profile.fallback, profile.context_template, profile.idle_prompt) == ("", "", "", "")
 
@@ -185,9 +179,6 @@ def test_what_is_described_can_be_loaded_again() -> None:
         ("[profiles.x.compression]\ntrigger_tokens = 100\ntarget_tokens = 100", "must be less than trigger_tokens"),
         ("[profiles.x.compression]\nenabled = false\ntrigger_tokens = 100", "mean nothing with enabled = false"),
         ("[profiles.x.compression]\ntrigger_tokens = 1.5", "must be a whole number"),
-        ('[profiles.x.moderation]\nhook = "nowhere_at_all:f"', "nowhere_at_all can't be imported"),
-        ('[profiles.x.moderation]\nhook = "json:nothing"', "json has no nothing"),
-        ('[profiles.x.moderation]\nhook = "json"', "must be package.module:function"),
         ("[profiles.x]\nbudget = 5", "profiles.x.budget: must be tables"),
         ("[profiles.x.budget.month]\nusd = 5", "profiles.x.budget.month: unknown; there are call, key, day"),
         ("[profiles.x.budget.call]\nusd = -5", "profiles.x.budget.call.usd: must be"),
@@ -230,9 +221,9 @@ def test_a_chain_of_fallbacks_is_no_circle() -> None:
 def test_every_fault_at_once() -> None:
     told = faults(
         '[profiles.x]\nmodel = "nope"\nvoice = "nobody"\nfallback = "x"\nbackend = "none"\n'
-        '[profiles.x.listening]\nendpointing = "?"\n[profiles.x.budget.day]\nusd = "much"\n[profiles.x.moderation]\nhook = "?"\n'
+        '[profiles.x.listening]\nendpointing = "?"\n[profiles.x.budget.day]\nusd = "much"\n'
     )
-    assert len(told) == 7
+    assert len(told) == 6
 
 
 def test_new_models_can_be_let_in() -> None:

@@ -15,6 +15,7 @@ from gateway.dialog.turns import Turn, TurnEnd, TurnKind
 from gateway.errors import PacketError
 from gateway.events import (
     BrowserToolRequested,
+    BudgetReached,
     CallEnded,
     CallerSaid,
     CallerStartedSpeaking,
@@ -30,6 +31,7 @@ from gateway.events import (
     ModelSaid,
     ModelStartedSpeaking,
     ModelStoppedSpeaking,
+    PushToTalk,
     SendText,
     StateChanged,
     TokensUsed,
@@ -357,3 +359,26 @@ def test_a_reason_already_told_is_not_told_again() -> None:
     messages = told(rtvi, Trouble("Quota.", fatal=True), StateChanged(State.ENDING, EndReason.MODEL_REFUSED))
     assert [kind for kind, _ in messages] == ["error", "server-message"]
     assert rtvi.ended(EndReason.MODEL_REFUSED) == []
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_push_to_talk(on: bool) -> None:
+    short = {"label": "rtvi-ai", "type": "talk", "data": {"on": on}}
+    standard = {"label": "rtvi-ai", "type": "client-message", "data": {"t": "talk", "d": {"on": on}}}
+    assert parse(json.dumps(short)) == parse(json.dumps(standard)) == PushToTalk(on)
+
+
+@pytest.mark.parametrize(
+    "message", [("talk", {}), ("talk", {"on": 1}), ("client-message", {"t": "walk", "d": {"on": True}}), ("client-message", {})]
+)
+def test_a_button_that_makes_no_sense(message: tuple[str, object]) -> None:
+    with pytest.raises(PacketError):
+        parse(json.dumps({"label": "rtvi-ai", "type": message[0], "data": message[1]}))
+
+
+def test_a_caller_reads_that_a_budget_is_reached_but_not_how_much_was_spent() -> None:
+    session = RtviSession(lambda: "now")
+    assert session.tell(StateChanged(State.ACTIVE)) == []
+    session.heard(ClientReady())
+    (text,) = session.tell(BudgetReached("soft", "day", "usd", 99.0, 100.0))
+    assert json.loads(text)["data"] == {"type": "budget", "level": "soft", "scope": "day", "unit": "usd"}
