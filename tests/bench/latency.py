@@ -29,7 +29,7 @@ from gateway.loadtest.speech import SpeechPacket
 from gateway.media.opus import Application, OpusDecoder, OpusEncoder
 from tests.bench.measure import OTHER_CORE, Bench, started
 from tests.bench.model import Ledger
-from tests.bench.process import Process, python
+from tests.bench.process import Process, json_lines, python
 
 PERSONA = "talker:0.5,0.7"
 PERIOD = 33
@@ -131,6 +131,13 @@ def follow(sent: Sequence[float], came: Sequence[float], within: float = 0.5) ->
     return found
 
 
+def wait_until_connected(crowd: Process) -> None:
+    """Blocks until every caller of the load tool is up. Raises RuntimeError when it ends before."""
+    assert crowd.child.stderr is not None
+    if not any(event["event"] == "connected" for event in json_lines(iter(crowd.child.stderr.readline, ""))):
+        raise RuntimeError("the load tool ended before its callers were up")
+
+
 async def probe(bench: Bench, calls: int, ledger: Path, seconds: float) -> Added:
     """Probe callers, and enough ordinary ones to make `calls`."""
     loop = asyncio.get_running_loop()
@@ -140,8 +147,7 @@ async def probe(bench: Bench, calls: int, ledger: Path, seconds: float) -> Added
     if calls > PROBES:
         words = ["--calls", str(calls - PROBES), "--ramp", str(calls * 0.1), "--settle", "0", "--seconds", str(seconds + 20)]
         crowd = Process(python("-m", "gateway", "loadtest", "--url", bench.url, "--json", *words), OTHER_CORE)
-        assert crowd.child.stderr is not None
-        await loop.run_in_executor(None, crowd.child.stderr.readline)  # "connected"
+        await asyncio.to_thread(wait_until_connected, crowd)
     identity = Identity()
     probes = [Probe(number, identity, packets, url=bench.url) for number in range(min(calls, PROBES))]
     async with aiohttp.ClientSession() as http:
