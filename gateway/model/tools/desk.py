@@ -209,11 +209,12 @@ class Desk:
             self._timer.cancel()
             self._timer = None
         if (deadline := self._calls.deadline) is not None:
-            self._timer = self._loop.call_at(deadline, self._due)
+            self._timer = self._loop.call_at(deadline, self._due, deadline)
 
-    def _due(self) -> None:
+    def _due(self, deadline: float) -> None:
         self._timer = None
-        self._do(self._calls.poll(self._loop.time()))
+        # Never before the deadline, as the core reckons: the loop may call a hair too early, within its clock's resolution.
+        self._do(self._calls.poll(max(self._loop.time(), deadline)))
 
     async def _close(self) -> None:
         self._do(self._calls.close(self._loop.time()))
