@@ -10,7 +10,7 @@ from gateway.errors import ModelError
 from gateway.events import CallEvent, CallInfo, EndReason, LegKind
 from gateway.legs.base import Ability, LegSink
 from gateway.media.audio import PTIME, AudioFrame
-from gateway.model.base import ModelEvent
+from gateway.model.base import ModelEvent, ToolAnswer
 from gateway.profile import Profile
 
 
@@ -65,6 +65,7 @@ class FakeSession:
         self.sent = bytearray()
         self.texts: list[str] = []
         self.prompts: list[str] = []
+        self.answers: list[ToolAnswer] = []
         self.ends = 0
         self.closed = False
         self._events: asyncio.Queue[ModelEvent | ModelError | None] = asyncio.Queue(maxsize=10_000)
@@ -82,6 +83,9 @@ class FakeSession:
 
     async def send_text(self, text: str) -> None:
         self.texts.append(text)
+
+    async def answer_tool(self, answer: ToolAnswer) -> None:
+        self.answers.append(answer)
 
     async def prompt(self, text: str) -> None:
         self.prompts.append(text)
