@@ -539,9 +539,10 @@ class Call:
             self._say(CallerStartedSpeaking())
         elif voice is Voice.STOPPED:
             self._turns.caller_silent(self._vad.last_speech_at)
-            self.uplink.hurry()
-            ready = True
             self._say(CallerStoppedSpeaking())
+        # Just fallen silent: the service counts the silence it has been sent, and the answer waits for that.
+        if self._vad.fell_silent and self.uplink.hurry():
+            ready = True
         if ready:
             self._fed.set()
 

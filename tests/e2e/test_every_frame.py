@@ -132,7 +132,7 @@ def test_a_minute_of_numbered_frames_towards_the_caller(codec: Codec) -> None:
 def test_a_minute_of_numbered_frames_from_the_caller(codec: Codec) -> None:
     rate = NATIVE_RATE[codec.name]
     caller = Sender(codec, ssrc=7, cname="caller", ntp_offset=0.0)
-    receiver = Receiver([codec], audio_level_id=None)
+    receiver = Receiver([codec])
     said = numbered(FRAMES, rate)
     step = 2 * round(PTIME * rate)
     pieces = []

@@ -117,7 +117,7 @@ class WebRtcLeg:
         self._sender = Sender(
             speech, ssrc=random.getrandbits(32) or 1, cname=cname, ntp_offset=offset, opus=settings.opus, comfort_noise=noise
         )
-        self._receiver = Receiver(self.codecs, audio_level_id=offer.audio_level_id)
+        self._receiver = Receiver(self.codecs)
         self._sink: LegSink | None = None  # None before start, and again when nothing more may be told
         self._rx: pylibsrtp.Session | None = None
         self._tx: pylibsrtp.Session | None = None
@@ -216,10 +216,11 @@ class WebRtcLeg:
 
     def send_digits(self, digits: str) -> None:
         """A browser has no keypad to hear them: not among our abilities. Raises LegError."""
-        raise LegError("webrtc legs do not send digits")
+        raise LegError(f"webrtc legs do not send digits: {len(digits)} not sent")
 
     async def transfer(self, target: str) -> None:
         """Not among our abilities. Raises LegError."""
+        del target
         raise LegError("webrtc legs are not transferred")
 
     async def close(self, reason: EndReason) -> None:

@@ -33,9 +33,8 @@ KEY_TIMEOUT = 0.2
 class Receiver:
     """One peer's incoming audio. Counters are totals since the beginning; `codecs` are those that were agreed."""
 
-    def __init__(self, codecs: Sequence[Codec], *, audio_level_id: int | None = None) -> None:
+    def __init__(self, codecs: Sequence[Codec]) -> None:
         self._codecs = {codec.payload_type: codec for codec in codecs}
-        self._audio_level_id = audio_level_id
         self._keys = {
             codec.payload_type: TelephoneEvents(codec.clock_rate) for codec in codecs if codec.name is CodecName.TELEPHONE_EVENT
         }
