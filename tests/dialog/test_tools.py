@@ -334,7 +334,7 @@ def test_hang_up_waits_for_the_goodbye_and_is_silent() -> None:
         ("x" * 30, {"output": "x" * 20, "truncated": True}),
         (list(range(20)), {"output": "[0,1,2,3,4,5,6,7,8,9", "truncated": True}),
         ("é" * 15, {"output": '"' + "é" * 9, "truncated": True}),
-        (object(), {"error": "the tool gave something that is not JSON"}),
+        ({1}, {"error": "the tool gave something that is not JSON"}),
         ({"a": "\ud83d"}, {"error": "the tool gave something that is not JSON"}),
     ],
     ids=repr,
