@@ -126,7 +126,14 @@ class LegError(GatewayError):
 
 
 class ModelError(GatewayError):
-    """The model session failed. The text is safe to show to a caller: no URL, no key."""
+    """The model session failed. The text is safe to show to a caller: no URL, no key.
+
+    `code` is a label of `events.ModelClosed`, empty where no connection was tried.
+    """
+
+    def __init__(self, text: str, *, code: str = "") -> None:
+        self.code = code
+        super().__init__(text)
 
 
 class ModelRefused(ModelError):

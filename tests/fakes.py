@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from gateway.dialog.history import History
 from gateway.errors import ModelError
 from gateway.events import CallEvent, CallInfo, EndReason, LegKind
 from gateway.legs.base import Ability, LegSink
@@ -106,10 +107,12 @@ class FakeModel:
         self.delay = delay
         self.error = error
         self.sessions: list[FakeSession] = []
+        self.history: History | None = None
 
     @asynccontextmanager
-    async def session(self, profile: Profile) -> AsyncIterator[FakeSession]:
+    async def session(self, profile: Profile, history: History | None = None) -> AsyncIterator[FakeSession]:
         assert profile.name
+        self.history = history
         await asyncio.sleep(self.delay)
         if self.error is not None:
             raise self.error

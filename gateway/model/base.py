@@ -7,7 +7,16 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from gateway.events import ModelClosed, ModelConnected, ModelMessageSkipped, ModelSwapped, TokensUsed
+from gateway.dialog.history import History
+from gateway.events import (
+    ModelClosed,
+    ModelConnected,
+    ModelConnectFailed,
+    ModelLeaving,
+    ModelMessageSkipped,
+    ModelSwapped,
+    TokensUsed,
+)
 from gateway.profile import Profile
 
 
@@ -91,6 +100,8 @@ ModelEvent = (
     | ToolCall
     | ToolCancelled
     | ModelSwapped
+    | ModelLeaving
+    | ModelConnectFailed
     | TokensUsed
     | ModelConnected
     | ModelClosed
@@ -101,7 +112,7 @@ ModelEvent = (
 class ModelSession(Protocol):
     """The Gemini side of one call. May span several sockets; the call never sees them.
 
-    One task sends, one task reads. Every method may raise ModelError.
+    One task sends, one task reads. While there is no socket what is sent waits, bounded, and is played to the next one.
     """
 
     async def send_audio(self, pcm: bytes) -> None:
@@ -131,11 +142,15 @@ class ModelSession(Protocol):
         """
 
     def events(self) -> AsyncIterator[ModelEvent]:
-        """Everything the model does, across turns and sockets, until the session is closed. Call once."""
+        """Everything the model does, across turns and sockets. Call once. Ends by raising ModelError when it is given up."""
 
 
 class Model(Protocol):
     """Opens model sessions; one per worker."""
 
-    def session(self, profile: Profile) -> AbstractAsyncContextManager[ModelSession]:
-        """Open a session with the profile's options. Entering raises ModelRefused or ModelUnavailable; at most ~10 s."""
+    def session(self, profile: Profile, history: History | None = None) -> AbstractAsyncContextManager[ModelSession]:
+        """Open a session with the profile's options. Entering raises ModelRefused or ModelUnavailable; at most ~10 s.
+
+        `history` is the call's account of what was said, read when the service has forgotten it; without one the session
+        keeps its own, in which the caller has heard all that was said.
+        """

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, cast
 
@@ -24,6 +24,7 @@ from websockets.asyncio.server import broadcast
 from websockets.frames import CloseCode
 from websockets.protocol import State
 
+from gateway.dialog.history import Said
 from gateway.errors import PacketError
 from gateway.model.base import ToolAnswer
 from gateway.wire.gemini import (
@@ -34,8 +35,10 @@ from gateway.wire.gemini import (
     audio_frame,
     clean,
     content_frame,
+    declaration_frame,
     instruction_frame,
     parse,
+    seed_frame,
     text_frame,
     tool_frame,
     tool_response,
@@ -81,6 +84,12 @@ class Link(Protocol):
     async def instruct(self, text: str) -> None:
         """Another system instruction from now on."""
 
+    async def declare(self, functions: list[dict[str, Any]]) -> None:
+        """Other functions from now on."""
+
+    async def seed(self, turns: Sequence[Said], *, complete: bool) -> None:
+        """The conversation so far; see `wire.gemini.seed_frame`."""
+
     async def receive(self) -> Mapping[str, Any]:
         """The next message. Raises PacketError when it can't be read (the socket stays usable)."""
 
@@ -96,7 +105,8 @@ class LiveConnection(ClientConnection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._congested = False
+        self.congested = False
+        """The send buffer is full: whoever sends will wait."""
         _newest.set(self)
 
     @staticmethod
@@ -116,12 +126,12 @@ class LiveConnection(ClientConnection):
     def pause_writing(self) -> None:
         """asyncio.Protocol: the send buffer is over its limit."""
         super().pause_writing()
-        self._congested = True
+        self.congested = True
 
     def resume_writing(self) -> None:
         """asyncio.Protocol: there is room again."""
         super().resume_writing()
-        self._congested = False
+        self.congested = False
 
     async def write(self, frame: bytes) -> None:
         """Send a text message of UTF-8 bytes. Raises ConnectionClosed, or TimeoutError after SEND_PATIENCE.
@@ -129,7 +139,7 @@ class LiveConnection(ClientConnection):
         With room in the buffer nothing here waits: `broadcast` writes at once (17 µs for 100 ms of audio), where `send`
         goes through a context manager (23) and a deadline costs a timer (35).
         """
-        if self._congested or self.state is not State.OPEN:
+        if self.congested or self.state is not State.OPEN:
             async with asyncio.timeout(SEND_PATIENCE):
                 await self.send(frame, text=True)
         else:
@@ -177,6 +187,14 @@ class FastLink:
     async def instruct(self, text: str) -> None:
         """See `Link`."""
         await self._connection.write(instruction_frame(text))
+
+    async def declare(self, functions: list[dict[str, Any]]) -> None:
+        """See `Link`."""
+        await self._connection.write(declaration_frame(functions))
+
+    async def seed(self, turns: Sequence[Said], *, complete: bool) -> None:
+        """See `Link`."""
+        await self._connection.write(seed_frame(turns, complete=complete))
 
     async def receive(self) -> Mapping[str, Any]:
         """See `Link`."""
@@ -228,6 +246,20 @@ class SdkLink:
         """See `Link`."""
         async with asyncio.timeout(SEND_PATIENCE):
             await self._session.send_context_update(system_instruction=clean(text))
+
+    async def declare(self, functions: list[dict[str, Any]]) -> None:
+        """See `Link`."""
+        declared = [types.FunctionDeclaration(**function) for function in functions]
+        async with asyncio.timeout(SEND_PATIENCE):
+            await self._session.send_context_update(tools=[types.Tool(function_declarations=declared)] if declared else [])
+
+    async def seed(self, turns: Sequence[Said], *, complete: bool) -> None:
+        """See `Link`."""
+        contents: list[types.Content | types.ContentDict] = [
+            types.Content(role=said.role.value, parts=[types.Part(text=clean(said.text))]) for said in turns
+        ]
+        async with asyncio.timeout(SEND_PATIENCE):
+            await self._session.send_client_content(turns=contents, turn_complete=complete)
 
     async def receive(self) -> Mapping[str, Any]:
         """See `Link`. The SDK's iterator ends with every turn and with every error; a new one goes on where it stopped."""

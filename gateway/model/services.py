@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
+from gateway.dialog.history import History
 from gateway.errors import ModelError
 from gateway.events import ModelConnected, ModelSwapped
 from gateway.model.base import (
@@ -74,23 +75,23 @@ class Services:
         self._defaults = defaults
         self._profiles = profiles
 
-    def session(self, profile: Profile) -> AbstractAsyncContextManager[ModelSession]:
+    def session(self, profile: Profile, history: History | None = None) -> AbstractAsyncContextManager[ModelSession]:
         """See `Model`. With a fallback, entering raises what the first service said only when all of them are down."""
         if not profile.fallback:
-            return self.at(profile)
-        return self._relayed(profile)
+            return self.at(profile, history)
+        return self._relayed(profile, history)
 
-    def at(self, profile: Profile) -> AbstractAsyncContextManager[ModelSession]:
+    def at(self, profile: Profile, history: History | None = None) -> AbstractAsyncContextManager[ModelSession]:
         """A session with the profile's own service."""
-        return self._models[profile.backend].session(profile)
+        return self._models[profile.backend].session(profile, history)
 
     def name(self, profile: Profile) -> str:
         """The model that answers this profile."""
         return profile.model or self._defaults.get(profile.backend, "")
 
     @asynccontextmanager
-    async def _relayed(self, profile: Profile) -> AsyncIterator[ModelSession]:
-        relay = RelayedSession(self, chain(profile, self._profiles))
+    async def _relayed(self, profile: Profile, history: History | None) -> AsyncIterator[ModelSession]:
+        relay = RelayedSession(self, chain(profile, self._profiles), history)
         try:
             await relay.open()
             yield relay
@@ -138,8 +139,9 @@ class _Line:
 class RelayedSession:
     """Implements `ModelSession` over a chain of services. What is sent while nobody is there waits: the uplink is bounded."""
 
-    def __init__(self, services: Services, profiles: list[Profile]) -> None:
+    def __init__(self, services: Services, profiles: list[Profile], history: History | None = None) -> None:
         self._services = services
+        self._history = history
         self._profiles = deque(profiles)
         self._profile = profiles[0]
         self._first = services.name(profiles[0])
@@ -156,7 +158,7 @@ class RelayedSession:
         first: ModelError | None = None
         while self._profiles:
             profile = self._profiles.popleft()
-            self._line = _Line(self._services.at(profile))
+            self._line = _Line(self._services.at(profile, self._history))
             try:
                 session = await self._line.opened()
             except ModelError as exc:

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
 import orjson
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from gateway.dialog.history import Said
 from gateway.errors import PacketError
-from gateway.events import ModelMessageSkipped
+from gateway.events import ModelLeaving, ModelMessageSkipped
 from gateway.media.audio import MODEL_OUTPUT_RATE, SAMPLE_BYTES
 from gateway.media.resample import Resampler
 from gateway.model.base import (
@@ -65,6 +66,12 @@ def content_frame(text: str) -> bytes:
     return orjson.dumps({"clientContent": {"turns": [turn], "turnComplete": True}})
 
 
+def seed_frame(turns: Iterable[Said], *, complete: bool) -> bytes:
+    """The conversation so far. `complete`: for a service that waits until it has all of it; else it is kept for the next turn."""
+    contents = [{"role": said.role.value, "parts": [{"text": clean(said.text)}]} for said in turns]
+    return orjson.dumps({"clientContent": {"turns": contents, "turnComplete": complete}})
+
+
 def tool_frame(answer: ToolAnswer) -> bytes:
     """A function's result. Raises TypeError when the response is not JSON."""
     return orjson.dumps({"toolResponse": {"functionResponses": [tool_response(answer)]}})
@@ -83,6 +90,12 @@ def tool_response(answer: ToolAnswer) -> dict[str, Any]:
 def instruction_frame(text: str) -> bytes:
     """Another system instruction from now on, in the middle of a session."""
     return orjson.dumps({"contextUpdate": {"systemInstruction": {"role": "user", "parts": [{"text": clean(text)}]}}})
+
+
+def declaration_frame(functions: list[dict[str, Any]]) -> bytes:
+    """Other functions from now on, in the middle of a session; an empty list takes all away."""
+    tools = [{"functionDeclarations": functions}] if functions else []
+    return orjson.dumps({"contextUpdate": {"tools": {"tools": tools}}})
 
 
 def clean(text: str) -> str:
@@ -152,10 +165,18 @@ class Downlink:
     def __init__(self) -> None:
         self.handle = ""
         """The last handle with which the session can be resumed; empty: none yet."""
+        self.handle_at = float("-inf")
+        """Loop time at which it came."""
+        self.consumed: int | None = None
+        """Number of the last client message it stands for, where the service counts them (the setup is 0)."""
+        self._usage = TurnUsage()
+        self.restart()
+
+    def restart(self) -> None:
+        """The next message is the first of another socket."""
         self.go_away_at: float | None = None
         """Loop time at which the service has announced to cut this connection."""
         self.skipped_in_a_row = 0
-        self._usage = TurnUsage()
         self._speech = _Speech()
         self._turn_over = True  # the next content opens a new turn
         self._held: TurnComplete | None = None  # an end of turn in the middle of an interaction
@@ -188,6 +209,7 @@ class Downlink:
         usage = _object(message, "usageMetadata")
         left = parse_duration(go_away["timeLeft"]) if "timeLeft" in go_away else 0.0
         handle = _text(update, "newHandle") if _flag(update, "resumable") else ""
+        consumed = _index(update, "lastConsumedClientMessageIndex")
         tools = _tools(message)
 
         events = self._content(content, now) if content else []
@@ -198,8 +220,9 @@ class Downlink:
             events[end:end] = self._usage.report(usage)
         if go_away:
             self.go_away_at = now + left
+            events.append(ModelLeaving(left))
         if handle:
-            self.handle = handle
+            self.handle, self.handle_at, self.consumed = handle, now, consumed
         return events
 
     def _content(self, content: Mapping[str, Any], now: float) -> list[ModelEvent]:
@@ -359,4 +382,16 @@ def _text(message: Mapping[str, Any], key: str) -> str:
         return ""
     if isinstance(value, str):
         return value
+    raise PacketError("wrong_type")
+
+
+def _index(message: Mapping[str, Any], key: str) -> int | None:
+    """A protobuf int64: a string in JSON, a number from the SDK."""
+    value = message.get(key)
+    if value is None:
+        return None
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.isdecimal() and len(value) < 20:
+        return int(value)
     raise PacketError("wrong_type")

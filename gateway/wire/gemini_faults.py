@@ -6,10 +6,25 @@ wins. The text of a `Failure` is our own wording: a caller reads it, and reasons
 
 from __future__ import annotations
 
+import enum
 import re
 from dataclasses import dataclass
 
 from gateway.errors import ModelError, ModelRefused, ModelUnavailable
+
+
+class Kind(enum.Enum):
+    """What a failure says something about."""
+
+    ACCESS = "access"  # key, permission, region
+    MODEL = "model"  # there is no such model here
+    SETTINGS = "settings"  # what the session is set up with, or what it has come to hold
+    QUOTA = "quota"  # what we may use is used up
+    BUSY = "busy"  # the service has too much to do
+    HANDLE = "handle"  # this session can't be resumed
+    LIFETIME = "lifetime"  # a connection lasts only so long
+    SERVICE = "service"  # something broke over there
+    NETWORK = "network"  # something broke on the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +40,7 @@ class Failure:
     retryable: bool = True
     slow: bool = False
     drop_handle: bool = False
+    kind: Kind = Kind.SERVICE
 
     @property
     def refused(self) -> bool:
@@ -33,7 +49,8 @@ class Failure:
 
     def error(self) -> ModelError:
         """As the exception a call understands."""
-        return ModelUnavailable(self.text) if self.retryable else ModelRefused(self.text)
+        kind = ModelUnavailable if self.retryable else ModelRefused
+        return kind(self.text, code=self.code)
 
 
 CLOSE_CODES = frozenset({1000, 1001, 1006, 1007, 1008, 1011, 1012, 1013})
@@ -48,10 +65,12 @@ class _Row:
     says: str
     """Lower-case substring of the service's reason."""
     text: str
-    retryable: bool = True
+    kind: Kind = Kind.SERVICE
     slow: bool = False
-    drop_handle: bool = False
 
+
+_FINAL = frozenset({Kind.ACCESS, Kind.MODEL, Kind.SETTINGS, Kind.QUOTA})
+"""What the next attempt would meet again."""
 
 _BAD_KEY = "the model service refuses the API key"
 _NO_MODEL = "the model service does not offer this model"
@@ -60,67 +79,81 @@ _BUSY = "the model service is at its limit of sessions"
 _LIFETIME = "the model service ended the connection at the end of its lifetime"
 
 _ROWS: tuple[_Row, ...] = (
-    _Row("api key", _BAD_KEY, retryable=False),
-    _Row("unregistered callers", _BAD_KEY, retryable=False),
-    _Row("unauthenticated", _BAD_KEY, retryable=False),
-    _Row("permission", "the model service denies access", retryable=False),
-    _Row("user location", "the model service is not offered in this region", retryable=False),
-    _Row("session not found", "the session to resume is gone", drop_handle=True),
-    _Row("session expired", "the session to resume is gone", drop_handle=True),
-    _Row("is not found for api version", _NO_MODEL, retryable=False),
-    _Row("not supported in the live api", _NO_MODEL, retryable=False),
-    _Row("not supported for bidigeneratecontent", _NO_MODEL, retryable=False),
-    _Row("requested entity was not found", _NO_MODEL, retryable=False),
+    _Row("api key", _BAD_KEY, Kind.ACCESS),
+    _Row("unregistered callers", _BAD_KEY, Kind.ACCESS),
+    _Row("unauthenticated", _BAD_KEY, Kind.ACCESS),
+    _Row("permission", "the model service denies access", Kind.ACCESS),
+    _Row("user location", "the model service is not offered in this region", Kind.ACCESS),
+    _Row("session not found", "the session to resume is gone", Kind.HANDLE),
+    _Row("session expired", "the session to resume is gone", Kind.HANDLE),
+    _Row("is not found for api version", _NO_MODEL, Kind.MODEL),
+    _Row("not supported in the live api", _NO_MODEL, Kind.MODEL),
+    _Row("not supported for bidigeneratecontent", _NO_MODEL, Kind.MODEL),
+    _Row("requested entity was not found", _NO_MODEL, Kind.MODEL),
     # The two capacity rows come first: their texts speak of resources, as those of an exhausted quota do.
-    _Row("maximum concurrent", _BUSY, slow=True),
-    _Row("overloaded", "the model service is overloaded", slow=True),
-    _Row("quota", _QUOTA, retryable=False, slow=True),
-    _Row("credits are depleted", _QUOTA, retryable=False, slow=True),
-    _Row("billing", _QUOTA, retryable=False, slow=True),
-    _Row("resource_exhausted", "the model service is overloaded", slow=True),
-    _Row("goaway", _LIFETIME),
-    _Row("deadline expired", _LIFETIME),
+    _Row("maximum concurrent", _BUSY, Kind.BUSY, slow=True),
+    _Row("overloaded", "the model service is overloaded", Kind.BUSY, slow=True),
+    _Row("quota", _QUOTA, Kind.QUOTA, slow=True),
+    _Row("credits are depleted", _QUOTA, Kind.QUOTA, slow=True),
+    _Row("billing", _QUOTA, Kind.QUOTA, slow=True),
+    _Row("resource_exhausted", "the model service is overloaded", Kind.BUSY, slow=True),
+    _Row("goaway", _LIFETIME, Kind.LIFETIME),
+    _Row("deadline expired", _LIFETIME, Kind.LIFETIME),
     _Row("operation was aborted", "the model service aborted the session"),
     _Row("not implemented, or supported", "the model service can't do what this session asked for"),
-    _Row("invalid json payload", "the model service refuses the session's settings", retryable=False),
-    _Row("invalid argument", "the model service refuses the session's settings", retryable=False),
+    _Row("invalid json payload", "the model service refuses the session's settings", Kind.SETTINGS),
+    _Row("invalid argument", "the model service refuses the session's settings", Kind.SETTINGS),
 )
 
 _BY_CODE: dict[int, _Row] = {
     1000: _Row("", "the model service ended the session"),
     1001: _Row("", "the model service ended the session"),
-    1006: _Row("", "the connection to the model service broke"),
-    1007: _Row("", "the model service refuses the session's settings", retryable=False),
+    1006: _Row("", "the connection to the model service broke", Kind.NETWORK),
+    1007: _Row("", "the model service refuses the session's settings", Kind.SETTINGS),
     1008: _Row("", "the model service ended the session for its policy"),
     1009: _Row("", "a message of the model service was too large"),
     1011: _Row("", "the model service had an internal error"),
     1012: _Row("", "the model service restarts"),
-    1013: _Row("", "the model service is overloaded", slow=True),
+    1013: _Row("", "the model service is overloaded", Kind.BUSY, slow=True),
 }
 _OTHER_CODE = _Row("", "the model service ended the session unexpectedly")
 
 _BY_STATUS: dict[int, Failure] = {
-    400: Failure("other", "the model service refuses the request", retryable=False),
-    401: Failure("http401", _BAD_KEY, retryable=False),
-    403: Failure("http403", "the model service denies access", retryable=False),
-    404: Failure("http404", "the model service is not at the configured address or has another API version", retryable=False),
-    429: Failure("http429", "the model service has too many requests", slow=True),
+    400: Failure("other", "the model service refuses the request", retryable=False, kind=Kind.SETTINGS),
+    401: Failure("http401", _BAD_KEY, retryable=False, kind=Kind.ACCESS),
+    403: Failure("http403", "the model service denies access", retryable=False, kind=Kind.ACCESS),
+    404: Failure(
+        "http404",
+        "the model service is not at the configured address or has another API version",
+        retryable=False,
+        kind=Kind.MODEL,
+    ),
+    429: Failure("http429", "the model service has too many requests", slow=True, kind=Kind.BUSY),
 }
 
 UNCONFIRMED = Failure("other", "the model service did not confirm the session")
 GARBAGE = Failure("other", "what the model service says can't be understood")
-SETTINGS = Failure("other", "the session's settings can't be expressed for the model service", retryable=False)
-NO_ADDRESS = Failure("other", "the configured address of the model service is not usable", retryable=False)
-DNS = Failure("dns", "the name of the model service can't be resolved")
-TLS = Failure("tls", "no secure connection to the model service: its certificate or TLS version is not accepted", retryable=False)
-UNREACHABLE = Failure("other", "the model service can't be reached")
-NOT_LIVE = Failure("other", "the configured address does not answer like the model service")
-STALLED = Failure("timeout", "the model service stopped taking the caller's audio")
+SETTINGS = Failure(
+    "other", "the session's settings can't be expressed for the model service", retryable=False, kind=Kind.SETTINGS
+)
+NO_ADDRESS = Failure("other", "the configured address of the model service is not usable", retryable=False, kind=Kind.ACCESS)
+DNS = Failure("dns", "the name of the model service can't be resolved", kind=Kind.NETWORK)
+TLS = Failure(
+    "tls",
+    "no secure connection to the model service: its certificate or TLS version is not accepted",
+    retryable=False,
+    kind=Kind.ACCESS,
+)
+UNREACHABLE = Failure("other", "the model service can't be reached", kind=Kind.NETWORK)
+NOT_LIVE = Failure("other", "the configured address does not answer like the model service", kind=Kind.NETWORK)
+STALLED = Failure("timeout", "the model service stopped taking the caller's audio", kind=Kind.NETWORK)
+SILENT = Failure("timeout", "the model service has fallen silent", kind=Kind.NETWORK)
+DEAF = Failure("other", "the model did not answer")
 
 
 def timed_out(seconds: float) -> Failure:
     """No answer to a connect or setup."""
-    return Failure("timeout", f"the model service did not answer within {seconds:g} s")
+    return Failure("timeout", f"the model service did not answer within {round(seconds, 1):g} s", kind=Kind.NETWORK)
 
 
 def closed(code: int, reason: str) -> Failure:
@@ -128,7 +161,7 @@ def closed(code: int, reason: str) -> Failure:
     label = str(code) if code in CLOSE_CODES else "other"
     said = reason.lower()
     row = next((row for row in _ROWS if row.says in said), None) or _BY_CODE.get(code, _OTHER_CODE)
-    return Failure(label, row.text, row.retryable, row.slow, row.drop_handle)
+    return Failure(label, row.text, row.kind not in _FINAL, row.slow, row.kind is Kind.HANDLE, row.kind)
 
 
 def rejected(status: int) -> Failure:

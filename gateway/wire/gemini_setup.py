@@ -6,7 +6,8 @@ does not allow is left out, and `left_out` names it for one warning.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import enum
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.profile import Compression, Endpointing, Listening, Profile, TurnCoverage
@@ -28,6 +29,12 @@ class Capabilities:
     context_update: bool = False
     """Takes another instruction or other tools in the middle of a session. If not, that is a swap."""
     functions: Functions = FUNCTIONS
+    may_ignore: bool = True
+    """Decides by itself whether it was spoken to, so that no answer may be its answer."""
+    transparent: bool = False
+    """Says with every handle which of our messages it stands for."""
+    says_audio_ends: bool = True
+    """Takes `audioStreamEnd`."""
 
 
 # The longest prefix wins. Sources: the models' own pages, and for 3.1 the 1007 that many projects ran into. 2.5 native audio
@@ -40,9 +47,9 @@ MODELS: tuple[Capabilities, ...] = (
         context_update=True,
         functions=Functions(blocking=False, blocks_by_default=False),
     ),
-    Capabilities("gemini-3.1-flash-live", content_any_time=False, functions=Functions(non_blocking=False)),
-    Capabilities("gemini-2.5-flash-native-audio", language_code=False),
-    Capabilities("gemini-live-2.5-flash-native-audio", language_code=False),
+    Capabilities("gemini-3.1-flash-live", content_any_time=False, functions=Functions(non_blocking=False), may_ignore=False),
+    Capabilities("gemini-2.5-flash-native-audio", language_code=False, may_ignore=False),
+    Capabilities("gemini-live-2.5-flash-native-audio", language_code=False, may_ignore=False),
 )
 UNKNOWN_MODEL = Capabilities("")
 
@@ -60,22 +67,42 @@ _COVERAGE = {
 }
 
 
-def capabilities(model: str) -> Capabilities:
+class Backend(enum.StrEnum):
+    """Which of Google's services is spoken to. They differ in address, names, a few fields and what they tell."""
+
+    DEVELOPER = "developer"
+    VERTEX = "vertex"
+
+
+BACKENDS: dict[Backend, dict[str, Any]] = {
+    Backend.DEVELOPER: {},
+    Backend.VERTEX: {"transparent": True, "says_audio_ends": False},
+}
+"""What a backend changes in the row of a model."""
+
+
+def capabilities(model: str, backend: Backend = Backend.DEVELOPER) -> Capabilities:
     """The row for a model name, however qualified (`models/…`, `publishers/google/models/…`, `projects/…`)."""
     name = model.rpartition("/")[2]
     rows = [row for row in MODELS if name.startswith(row.model)]
-    return max(rows, key=lambda row: len(row.model)) if rows else UNKNOWN_MODEL
+    row = max(rows, key=lambda row: len(row.model)) if rows else UNKNOWN_MODEL
+    return replace(row, **BACKENDS[backend])
 
 
-def connect_config(profile: Profile, can: Capabilities, handle: str = "") -> dict[str, Any]:
-    """Keyword arguments of the SDK's `LiveConnectConfig`. `handle`: the session to resume; empty: a new one."""
+def connect_config(profile: Profile, can: Capabilities, handle: str = "", *, seeded: bool = False) -> dict[str, Any]:
+    """Keyword arguments of the SDK's `LiveConnectConfig`. `handle`: the session to resume; empty: a new one.
+
+    `seeded`: the first thing the new session is told is the conversation so far.
+    """
     config: dict[str, Any] = {
         "response_modalities": ["AUDIO"],
         "input_audio_transcription": {},
         "output_audio_transcription": {},
         # An empty object means "send me handles"; a null handle is refused by some models.
-        "session_resumption": {"handle": handle} if handle else {},
+        "session_resumption": ({"handle": handle} if handle else {}) | ({"transparent": True} if can.transparent else {}),
     }
+    if seeded and not can.content_any_time:
+        config["history_config"] = {"initial_history_in_client_content": True}
     if profile.compression.enabled:
         config["context_window_compression"] = _compression(profile.compression)
     if profile.temperature is not None:

@@ -15,7 +15,7 @@ import uvloop
 from websockets.asyncio.server import ServerConnection
 
 from gateway.errors import ModelError, ModelRefused, ModelUnavailable
-from gateway.events import ModelClosed, ModelConnected, ModelMessageSkipped, TokensUsed
+from gateway.events import ModelClosed, ModelConnected, ModelLeaving, ModelMessageSkipped, ModelSwapped, TokensUsed
 from gateway.model import connection
 from gateway.model.base import (
     AudioOut,
@@ -66,6 +66,7 @@ def settings(end: FarEnd, way: Way, **changes: Any) -> GeminiSettings:
         "base_url": end.base_url,
         "ca_file": end.ca_file,
         "fast_frames": way.fast,
+        "patience": 0.0,
     }
     return GeminiSettings(**(values | changes))
 
@@ -101,7 +102,10 @@ async def listen(_: FarEnd, __: ServerConnection) -> None:
 
 
 async def all_events(session: ModelSession) -> tuple[list[ModelEvent], ModelError]:
-    """Everything until the session ends, without the ModelConnected every session begins with, and how it ended."""
+    """Everything until a session that has no patience ends, and how it ended.
+
+    Without the ModelConnected such a session begins with and the ModelSwapped it ends with.
+    """
     seen: list[ModelEvent] = []
     try:
         async for event in session.events():
@@ -109,6 +113,10 @@ async def all_events(session: ModelSession) -> tuple[list[ModelEvent], ModelErro
     except ModelError as ended:
         assert isinstance(seen[0], ModelConnected)
         assert seen[0].seconds > 0
+        swap = seen.pop()
+        assert isinstance(swap, ModelSwapped)
+        assert swap.kind in ("error", "goaway")
+        assert swap.result == "refused"
         return seen[1:], ended
     raise AssertionError("the session ended without a reason")
 
@@ -267,7 +275,7 @@ def test_a_service_that_stops_reading_ends_the_session(tmp_path: Path, way: Way,
         async def talk() -> None:
             while True:
                 await session.send_audio(bytes(64_000))
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)  # once the socket is gone nothing waits any more
 
         talking = asyncio.ensure_future(talk())
         events, ended = await all_events(session)
@@ -316,7 +324,7 @@ def test_a_conversation_keeps_its_order_across_turns(tmp_path: Path, way: Way) -
                     want.append(OutputTranscript(f" {n}"))
                 want.append(AudioOut(chunk, 0.0))
             want += [GenerationComplete(), TokensUsed("input", "unknown", "plain", 10 + turn), TurnComplete()]
-        want += [ModelInterrupted(0.0), ModelClosed("1000")]
+        want += [ModelInterrupted(0.0), ModelLeaving(50.0), ModelClosed("1000")]
         assert timeless(events) == want
         assert isinstance(ended, ModelUnavailable)
 
@@ -333,7 +341,7 @@ def test_a_message_larger_than_a_mebibyte(tmp_path: Path, way: Way) -> None:
 
     async def body(_: FarEnd, session: ModelSession) -> None:
         events, _ended = await all_events(session)
-        assert timeless(events) == [AudioOut(pcm, 0.0), ModelClosed("1001")]
+        assert timeless(events) == [AudioOut(pcm, 0.0), GenerationComplete(), ModelClosed("1001")]
 
     run(tmp_path, way, script, body)
 
@@ -385,7 +393,8 @@ def test_closed_in_the_middle(
 
     async def body(_: FarEnd, session: ModelSession) -> None:
         events, ended = await all_events(session)
-        assert timeless(events) == [AudioOut(b"\x01\x02", 0.0), ModelClosed(label)]
+        # The caller's side is told that no more comes of what was cut off.
+        assert timeless(events) == [AudioOut(b"\x01\x02", 0.0), GenerationComplete(), ModelClosed(label)]
         assert type(ended) is error
         assert says in str(ended)
         await session.send_audio(bytes(640))
@@ -435,8 +444,8 @@ def test_odd_messages_are_counted_and_the_conversation_goes_on(tmp_path: Path, w
 
     async def body(_: FarEnd, session: ModelSession) -> None:
         events, _ended = await all_events(session)
-        *pairs, last = timeless(events)
-        assert last == ModelClosed("1000")
+        *pairs, cut, last = timeless(events)
+        assert (cut, last) == (GenerationComplete(), ModelClosed("1000"))
         assert pairs[1::2] == [AudioOut(b"\x01\x02", 0.0)] * len(odd)
         assert all(isinstance(event, ModelMessageSkipped) for event in pairs[0::2])
 
@@ -504,7 +513,7 @@ def test_closed_instead_of_confirmed(tmp_path: Path, way: Way) -> None:
 
 @both_ways
 def test_never_confirmed(tmp_path: Path, way: Way) -> None:
-    refused = refusal(tmp_path, way, confirm=None, changes={"setup_timeout": 0.3})
+    refused = refusal(tmp_path, way, confirm=None, changes={"setup_timeout": 0.5})
     assert isinstance(refused, ModelUnavailable)
     assert "did not answer within 0.3 s" in str(refused)
 

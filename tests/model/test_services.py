@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from gateway.dialog.history import History
 from gateway.errors import ModelError, ModelRefused, ModelUnavailable
 from gateway.events import ModelConnected, ModelSwapped
 from gateway.model.base import (
@@ -76,7 +77,8 @@ class Service:
         self.sessions: list[Session] = []
 
     @asynccontextmanager
-    async def session(self, profile: Profile) -> AsyncIterator[ModelSession]:
+    async def session(self, profile: Profile, history: History | None = None) -> AsyncIterator[ModelSession]:
+        self.history = history
         await asyncio.sleep(0.5)
         script = self.scripts.pop(0)
         if isinstance(script, ModelError):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import PacketError
-from gateway.events import ModelMessageSkipped, TokensUsed
+from gateway.events import ModelLeaving, ModelMessageSkipped, TokensUsed
 from gateway.model.base import (
     AudioOut,
     GenerationComplete,
@@ -239,7 +239,7 @@ def test_tool_answers() -> None:
 def test_go_away_and_handles_are_kept_for_the_session() -> None:
     downlink = Downlink()
     assert downlink.go_away_at is None
-    assert receive(downlink, pretty({"goAway": {"timeLeft": "49.5s"}})) == []
+    assert receive(downlink, pretty({"goAway": {"timeLeft": "49.5s"}})) == [ModelLeaving(49.5)]
     assert downlink.go_away_at == NOW + 49.5
     assert receive(downlink, pretty({"sessionResumptionUpdate": {"newHandle": "Cihh", "resumable": True}})) == []
     assert downlink.handle == "Cihh"

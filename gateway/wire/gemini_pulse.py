@@ -1,0 +1,68 @@
+"""What pongs prove. A pong says that all that was sent before its ping has been read: it marks the place from which a lost
+socket's audio must be played again. The lack of one proves nothing, the service has been seen to answer 30 s late.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+PING_EVERY = 2.0
+MAX_PINGS = 4
+"""Without an answer; then no more are sent."""
+
+SURE_WITHIN = 2.0
+"""Seconds within which a pong must have come for the next one's absence to mean anything."""
+
+IN_FLIGHT = 0.08
+"""Seconds of audio before a loss was noticed that may not have arrived, at least; and half again the round trip."""
+MAX_IN_FLIGHT = 0.3
+UNKNOWN_IN_FLIGHT = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """One on its way. `position` as in `gemini_reel`: all before it was sent before the ping."""
+
+    position: int
+    sent_at: float
+
+
+class Pulse:
+    """Of one socket. `position`: where the reel began on it."""
+
+    def __init__(self, position: int) -> None:
+        self.read = position
+        """All before this position has been read by the far end."""
+        self.pong_at = float("-inf")
+        self._trip: float | None = None  # seconds of the last round trip
+        self._last_at = float("-inf")
+        self._out: deque[Ping] = deque()  # at most MAX_PINGS, oldest first
+
+    @property
+    def sure(self) -> bool:
+        """Pongs come soon, so that their absence means something."""
+        return self._trip is not None and self._trip <= SURE_WITHIN
+
+    @property
+    def in_flight(self) -> float:
+        """Seconds of audio before a loss was noticed that may not have arrived."""
+        if self._trip is None:
+            return UNKNOWN_IN_FLIGHT
+        return min(MAX_IN_FLIGHT, max(IN_FLIGHT, 1.5 * self._trip))
+
+    def ping(self, position: int, now: float) -> Ping | None:
+        """A ping to send now, after all before `position`; None: it is not due."""
+        if now - self._last_at < PING_EVERY or len(self._out) >= MAX_PINGS:
+            return None
+        self._last_at = now
+        self._out.append(Ping(position, now))
+        return self._out[-1]
+
+    def pong(self, ping: Ping, now: float) -> None:
+        """Its pong came. One of an older socket changes nothing."""
+        if ping in self._out:
+            self.read = max(self.read, ping.position)
+            self.pong_at, self._trip = now, now - ping.sent_at
+            while self._out and self._out[0].sent_at <= ping.sent_at:
+                self._out.popleft()

@@ -1,0 +1,524 @@
+"""One model session over any number of sockets: when it moves to another, what must be told there and played again.
+
+No sockets and no clock: the shell (`model.session`) feeds it what passes, asks `decide` what to do now (`gemini_moves`), does it,
+and reports. The rules and their numbers follow the service's own notes on resumption and what has been seen of it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.dialog.history import History, Role
+from gateway.errors import PacketError
+from gateway.events import ModelConnected, ModelConnectFailed, ModelLeaving, ModelSwapped
+from gateway.model.base import (
+    GenerationComplete,
+    InputTranscript,
+    ModelEvent,
+    OutputTranscript,
+    ToolAnswer,
+    ToolCall,
+    TurnComplete,
+)
+from gateway.wire.gemini import Downlink
+from gateway.wire.gemini_breaker import Breaker
+from gateway.wire.gemini_faults import DEAF, GARBAGE, SILENT, STALLED, UNREACHABLE, Failure, Kind
+from gateway.wire.gemini_floor import Cut, Floor
+from gateway.wire.gemini_memory import NUDGE, Reminder, Since, remind_new, remind_resumed, result_in_words
+from gateway.wire.gemini_moves import MOVES, Break, Connect, Decision, GiveUp, Leave, Listen, Phase, Step, Wait
+from gateway.wire.gemini_pulse import Ping, Pulse
+from gateway.wire.gemini_reel import Ask, AskKind, Item, Mark, Reel
+from gateway.wire.gemini_setup import Capabilities
+
+# Leaving on purpose.
+MARGIN = 5.0
+"""Seconds before the announced end by which a connection is left, whoever is speaking."""
+HANDLE_PATIENCE = 1.0
+"""Seconds after a turn for the handle that stands for it: it often comes after the end of the turn."""
+ROTATE_WITHIN = 10.0
+"""Seconds to wait for a good moment when we want another socket for our own reasons."""
+UNANSWERED = 6.0
+"""Seconds after which a caller's question has plainly not been answered. The ring still holds it then."""
+
+# Loss.
+DEAD_AFTER = 4.5
+"""Seconds without message or pong after which a service that owes us something is gone."""
+SILENT_AFTER = 2.5
+"""The same beyond the time it owed it, where pongs say nothing."""
+
+# Trying again.
+CONNECT_LIMIT = 5.0
+"""Seconds for one connect in the middle of a call."""
+FIRST_PAUSE = 0.25
+MAX_PAUSE = 4.0
+SLOW_PAUSE = 1.0
+WITH_HANDLE = 2
+"""Tries with one handle: it may be poisoned."""
+FIRST_TRIES = 2
+"""Connects for a call that has not begun."""
+FIRST_SHARE = 0.6
+"""Of the patience for the first of them, so that one that hangs leaves time for another."""
+OUT_OF_ORDER = "the model service is not available at the moment"
+MAX_CALLS = 256
+"""Tool calls of which it is remembered where they came from."""
+PROBATION = 2.0
+"""Seconds that a new socket must last for the move to have succeeded."""
+
+LISTEN = 1.0
+LISTEN_LEAVING = 0.1
+"""Seconds after which the shell comes back to ask, whatever happens; the second when a good moment is looked for."""
+
+
+@dataclass(slots=True)
+class _Move:
+    """A move from one socket to the next, from the first thought of it to the end of the probation."""
+
+    kind: str
+    since: float
+    """When audio stopped passing."""
+    target: int = 0
+    """Where the reel begins on the new socket."""
+    cut: Cut | None = None
+    asked_to_go_on: bool = False
+    repeated: bool = False
+    """The caller's last words are played again."""
+    dropped: float = 0.0
+    """What the reel had dropped before."""
+    had_handle: bool = False
+    tries: int = 0
+    """Failed ones."""
+    with_handle: int = 0
+
+
+class Course:
+    """One session. Seconds after which it is given up: `patience` without a socket, `first_patience` without the first."""
+
+    def __init__(
+        self,
+        can: Capabilities,
+        breaker: Breaker,
+        draw: random.Random,
+        now: float,
+        *,
+        patience: float,
+        first_patience: float,
+        history: History | None = None,
+        marked: bool = False,
+    ) -> None:
+        self.phase = Phase.WAITING
+        self.reel = Reel()
+        self.floor = Floor(now, marked=marked)
+        self.downlink = Downlink()
+        self.paused = False
+        """The caller is away."""
+        self._can = can
+        self._marked = marked
+        self._breaker = breaker
+        self._draw = draw
+        self._keeps_history = history is None
+        self._history = History() if history is None else history
+        self._since = Since()
+        self._move = _Move("initial", now)
+        self._settled = False  # the move is over
+        self._next_at = now
+        self._patience = patience
+        self._give_up_at = now + first_patience
+        self._failure: Failure | None = None  # the last one
+        self._fatal: Failure | None = None
+        self._leave: tuple[str, float] | None = None  # kind, by when
+        self._socket = 0
+        self._ready_at = now
+        self._pulse = Pulse(0)
+        self._calls: dict[str, int] = {}  # tool call → socket it came on
+        self._asked_again: set[str] = set()  # tool calls whose question the new socket gets to hear again
+        self._revived = False  # the missing answer has been asked for again
+        self._silenced = False  # a socket has been dropped for its silence, and no answer came since
+        self._second_chance = True  # a session that has worked may have come to hold something that is refused
+
+    @property
+    def failure(self) -> Failure | None:
+        """What went wrong last."""
+        return self._failure
+
+    # --- what to do ---
+
+    def decide(self, now: float) -> Decision:
+        """What to do now."""
+        match self.phase:
+            case Phase.OPEN:
+                return self._watch(now)
+            case Phase.WAITING:
+                return self._next(now)
+            case Phase.ASLEEP:
+                if self.reel.take() is None:
+                    return Wait(None)
+                self._step(Step.WAKE)
+                self._move.since = self._next_at = now
+                self._give_up_at = now + self._patience
+                return self._next(now)
+            case _:
+                raise AssertionError(f"asked while {self.phase.value}")
+
+    def _watch(self, now: float) -> Decision:
+        if not self._settled and now - self._ready_at >= PROBATION:
+            self._settled = True
+        if self.downlink.hopeless:
+            return Break(GARBAGE)
+        if self._is_dead(now):
+            self._silenced = True
+            return Break(SILENT)
+        if self._leave is None and self._must_ask_again(now):
+            self._revived, self._failure = True, DEAF
+            self._leave = ("error", now)
+        if self._leave is None:
+            return Listen(now + LISTEN)
+        if now >= self._leave[1] or self._edge(now):
+            self._step(Step.LEAVE)
+            self._move.since = now
+            return Leave()
+        return Listen(min(now + LISTEN_LEAVING, self._leave[1]))
+
+    def _edge(self, now: float) -> bool:
+        """A good moment to leave: nobody speaks, and the handle stands for all that was said."""
+        over_at = self.floor.over_at
+        saved = self.downlink.handle_at >= over_at or now - over_at >= HANDLE_PATIENCE
+        asked = any(ask.kind is AskKind.TEXT for ask in self.reel.asks)
+        return saved and not asked and not self.reel.in_turn and self.floor.edge(now)
+
+    def _is_dead(self, now: float) -> bool:
+        floor, pulse = self.floor, self._pulse
+        due = floor.due(self._asked_at)
+        if due is None or now < due:
+            return False
+        if pulse.sure:
+            return now - max(floor.message_at, pulse.pong_at) >= DEAD_AFTER
+        # The model may have decided not to answer: without pongs that looks the same, so it is believed only once.
+        return now >= due + SILENT_AFTER and (floor.answering or not self._silenced)
+
+    def _must_ask_again(self, now: float) -> bool:
+        floor = self.floor
+        ignored = floor.ignored(now, UNANSWERED)
+        if self._revived or floor.answering or floor.tools or now - floor.message_at < UNANSWERED / 2:
+            return False
+        if self._asked_at is not None and now - self._asked_at >= UNANSWERED:
+            return True
+        return ignored and (floor.missed > 1 or floor.suspect or not self._can.may_ignore)
+
+    @property
+    def _asked_at(self) -> float | None:
+        """When the oldest thing was asked that the model has not reacted to."""
+        return min((ask.sent_at for ask in self.reel.asks if ask.sent_at is not None), default=None)
+
+    def _next(self, now: float) -> Decision:
+        first = not self._socket
+        if self._fatal is not None:
+            return self._give_up(self._fatal)
+        if self.paused and not first and self.reel.take() is None:
+            self._step(Step.SLEEP)
+            return Wait(None)
+        if now >= self._give_up_at or (first and self._move.tries >= FIRST_TRIES):
+            return self._give_up(self._failure or UNREACHABLE)
+        if now < self._next_at:
+            return Wait(min(self._next_at, self._give_up_at))
+        if again := self._breaker.may_connect(now):
+            if first:
+                # Nobody is talking yet: a plain answer is better than waiting for somebody else's luck.
+                return self._give_up(self._failure or Failure(self._breaker.code, OUT_OF_ORDER, slow=True))
+            return Wait(min(again, self._give_up_at))
+        self._step(Step.CONNECT)
+        left = self._give_up_at - now
+        limit = min(CONNECT_LIMIT, left)
+        if first:
+            limit = left if self._move.tries else left * FIRST_SHARE
+        return Connect(self._move.kind, self.downlink.handle, limit, self._reminder())
+
+    def _reminder(self) -> Reminder:
+        if not self._socket:
+            return Reminder()
+        move, anytime = self._move, self._can.content_any_time
+        if self.downlink.handle:
+            return remind_resumed(self._since, move.cut, repeated=move.repeated, content_any_time=anytime)
+        turns = list(self._history.turns)
+        if turns and turns[-1].role is Role.CALLER:
+            # What is played or asked again is not told as well.
+            asked = [ask.text.strip() for ask in self.reel.asks if ask.kind is AskKind.TEXT]
+            if move.repeated or any(turns[-1].text.endswith(text) for text in asked):
+                turns.pop()
+        return remind_new(turns, move.cut, content_any_time=anytime)
+
+    def _give_up(self, failure: Failure) -> GiveUp:
+        self._step(Step.FINISH)
+        return GiveUp(failure)
+
+    def given_up(self, now: float) -> list[ModelEvent]:
+        """What is to be said of the move that did not succeed."""
+        move = self._move
+        return [ModelSwapped(move.kind, "refused", now - move.since, 0.0, self.reel.dropped - move.dropped + self.reel.waiting)]
+
+    # --- what became of it ---
+
+    def ready(self, now: float, seconds: float) -> list[ModelEvent]:
+        """The new socket is set up, `seconds` after it was asked for, and has had its reminder. `reel.take` says what follows."""
+        move, first, handle, reminder = self._move, not self._socket, self.downlink.handle, self._reminder()
+        self._step(Step.READY)
+        self._breaker.succeeded()
+        self.reel.rewind(move.target)
+        self.reel.limited = False
+        replayed = self.reel.waiting
+        self._pulse = Pulse(self.reel.sent)
+        if reminder.turns:
+            self.reel.counted(1)
+        if reminder.go_on and not move.asked_to_go_on:
+            move.asked_to_go_on = True
+            self.reel.ask(Ask(AskKind.TEXT, reminder.go_on))
+        self._socket += 1
+        self._ready_at = now
+        self._leave = None
+        self.floor.again(now, repeated=move.repeated)
+        self.downlink.restart()
+        if not handle:
+            self._since.clear()
+        connected = ModelConnected(seconds, move.kind)
+        if first:
+            self._settled = True
+            return [connected]
+        if handle:
+            result = "ok"
+        elif not move.had_handle:
+            result = "no_handle"
+        else:
+            result = "context_replayed" if reminder.turns else "stale_handle"
+        lost = self.reel.dropped - move.dropped
+        move.dropped = self.reel.dropped
+        return [connected, ModelSwapped(move.kind, result, now - move.since, replayed, lost)]
+
+    def failed(self, failure: Failure, now: float) -> list[ModelEvent]:
+        """The connect came to nothing."""
+        self._step(Step.FAILED)
+        if failure.kind in (Kind.NETWORK, Kind.BUSY, Kind.SERVICE) and not self._blames_handle(failure):
+            self._breaker.failed(now, failure.code, slow=failure.slow)
+        else:
+            self._breaker.abandoned()
+        self._failed_try(failure, now)
+        return [ModelConnectFailed(failure.code, self._move.kind)] if self._socket else []
+
+    def left(self, now: float, *, clean: bool) -> list[ModelEvent]:
+        """We have hung up. `clean`: the far end has said goodbye, so it has read all that was sent."""
+        assert self._leave is not None, "left for a reason"
+        kind, _ = self._leave
+        self._step(Step.LEFT)
+        return self._gone(kind, now, self._move.since, self.reel.sent if clean else self._in_flight(now))
+
+    def lost(self, failure: Failure, now: float) -> list[ModelEvent]:
+        """The connection is gone."""
+        self._step(Step.LOST)
+        settled = self._settled
+        kind = self._leave[0] if self._leave is not None else "goaway" if failure.kind is Kind.LIFETIME else "error"
+        if failure in (SILENT, STALLED):
+            alive_at = max(self.floor.message_at, self._pulse.pong_at, self._ready_at)
+            events = self._gone(kind, now, alive_at, self._pulse.read)
+        else:
+            events = self._gone(kind, now, now, self._in_flight(now))
+        if not settled:
+            self._failed_try(failure, now)
+        else:
+            self._failure = failure
+            if failure.refused and not self._may_try_without_handle(failure):
+                self._fatal = failure
+            elif failure.slow:
+                self._next_at = now + SLOW_PAUSE * self._draw.uniform(1.0, 1.5)
+        return events
+
+    def finish(self) -> None:
+        """The call is over."""
+        if self.phase is Phase.CONNECTING:
+            self._breaker.abandoned()
+        self._step(Step.FINISH)
+
+    def _gone(self, kind: str, now: float, since: float, target: int) -> list[ModelEvent]:
+        """The socket is no more: settle what it leaves behind."""
+        floor, reel = self.floor, self.reel
+        self._leave = None
+        reel.limited = True
+        utterance = floor.utterance
+        repeated = utterance is not None and utterance.start >= reel.oldest and floor.wanted(now, insisting=self._revived)
+        if utterance is not None and repeated:
+            target = min(target, utterance.start)
+        if self.downlink.consumed is not None:
+            target = max(target, reel.consumed(self.downlink.consumed))
+            self.downlink.consumed = None
+        self._rescue_tools(asked_again=repeated or any(ask.kind is AskKind.TEXT for ask in reel.asks))
+        interrupted = floor.answering and not floor.generated
+        cut = floor.cut(now)
+        if repeated:
+            cut = None  # the caller speaks: what was cut off is not wanted any more
+        if self._settled:
+            self._settled = False
+            self._move = _Move(kind, since, target, cut, repeated=repeated, dropped=reel.dropped)
+            self._move.had_handle = bool(self.downlink.handle)
+            self._next_at, self._give_up_at = now, now + self._patience
+        else:
+            self._move.target = min(target, self._move.target)
+            self._move.repeated = self._move.repeated or repeated
+        return [GenerationComplete()] if interrupted else []
+
+    def _rescue_tools(self, *, asked_again: bool) -> None:
+        """The next socket knows no call ids of this one: either the question comes again, or the results are told in words."""
+        if asked_again:
+            self._asked_again |= self.floor.tools
+        for ask in self.reel.asks:
+            if ask.answer is not None:
+                self.reel.withdraw(ask)
+                if not asked_again and ask.answer.scheduling != "SILENT":
+                    self.reel.ask(Ask(AskKind.TEXT, result_in_words(ask.answer)))
+
+    def _failed_try(self, failure: Failure, now: float) -> None:
+        move = self._move
+        self._failure = failure
+        if failure.refused and not self._may_try_without_handle(failure):
+            self._fatal = failure
+            return
+        if self.downlink.handle and failure.drop_handle:
+            self._forget_handle()
+            self._next_at = now
+            return
+        if self._blames_handle(failure) or (self.downlink.handle and failure.code == "timeout"):
+            move.with_handle += 1
+            if move.with_handle >= WITH_HANDLE:
+                self._forget_handle()
+        move.tries += 1
+        pause = min(MAX_PAUSE, FIRST_PAUSE * 2 ** (move.tries - 1))
+        self._next_at = now + max(pause, SLOW_PAUSE if failure.slow else 0.0) * self._draw.uniform(1.0, 1.5)
+
+    def _blames_handle(self, failure: Failure) -> bool:
+        """What goes wrong with a handle may be the handle's fault, and then says nothing about the service."""
+        return bool(self.downlink.handle) and failure.kind in (Kind.SERVICE, Kind.SETTINGS, Kind.HANDLE)
+
+    def _may_try_without_handle(self, failure: Failure) -> bool:
+        """Once: what a session that has worked was set up with is not wrong, but it may have come to hold something that is."""
+        if failure.kind is not Kind.SETTINGS or not self._second_chance or not self._socket:
+            return False
+        self._second_chance = False
+        self._forget_handle()
+        return True
+
+    def _forget_handle(self) -> None:
+        self.downlink.handle = ""
+
+    def _in_flight(self, now: float) -> int:
+        """From where on the last audio may not have been read."""
+        return max(min(self.reel.since(now - self._pulse.in_flight), self.reel.sent), self._pulse.read)
+
+    # --- what passes: down ---
+
+    def read(self, message: Mapping[str, Any], now: float) -> list[ModelEvent]:
+        """A message of the service, as events for the call."""
+        handle_at = self.downlink.handle_at
+        events = self.downlink.receive(message, now)
+        self.floor.message(now)
+        for event in events:
+            self._note(event, now)
+        if self.downlink.handle_at != handle_at:
+            self._since.clear()
+        return events
+
+    def unreadable(self, exc: PacketError, now: float) -> list[ModelEvent]:
+        """A message that could not be parsed."""
+        self.floor.message(now)
+        return [self.downlink.unreadable(exc)]
+
+    def _note(self, event: ModelEvent, now: float) -> None:
+        self._since.hear(event)
+        match event:
+            case ToolCall(id=call_id):
+                self._calls[call_id] = self._socket
+                while len(self._calls) > MAX_CALLS:
+                    del self._calls[next(iter(self._calls))]
+            case ModelLeaving(left=left):
+                by = now + max(0.0, left - MARGIN)
+                self._leave = ("goaway", by if self._leave is None else min(by, self._leave[1]))
+        if self._keeps_history:
+            self._remember(event)
+        if self.floor.model(event, now):
+            reacted = self.reel.answered()
+            for ask in reacted:
+                if ask.kind is AskKind.TEXT:
+                    self._since.asked(ask.text)
+            if not isinstance(event, TurnComplete):
+                self._revived = self._silenced = False
+                self._settled = True
+            elif any(ask.kind is AskKind.TOOL for ask in reacted):
+                self.reel.ask(Ask(AskKind.TEXT, NUDGE))
+
+    def _remember(self, event: ModelEvent) -> None:
+        match event:
+            case InputTranscript(text=text):
+                self._history.caller_said(text)
+            case OutputTranscript(text=text):
+                self._history.model_said(text)
+            case TurnComplete():
+                self._history.answer_over()
+
+    # --- what passes: up ---
+
+    def heard(self, pcm: bytes, now: float) -> None:
+        """The caller's audio."""
+        self.paused = False
+        self.floor.caller(pcm, self.reel.end, now)
+        self.reel.push(pcm)
+
+    def turn(self, speaking: bool, now: float) -> None:
+        """The caller's turn begins or ends, where that is marked."""
+        self.floor.marked(speaking, self.reel.end, now)
+        self.reel.mark(Mark.TURN_BEGINS if speaking else Mark.TURN_ENDS)
+
+    def pause(self) -> None:
+        """The caller's audio pauses. Idempotent until it comes again."""
+        if not self.paused:
+            self.paused = True
+            if self._can.says_audio_ends and not self._marked:
+                self.reel.mark(Mark.PAUSE)
+
+    def say(self, text: str) -> None:
+        """Words that the model is to answer."""
+        if self._keeps_history:
+            self._history.caller_said(text)
+        self.reel.ask(Ask(AskKind.TEXT, text))
+
+    def answer(self, answer: ToolAnswer) -> bool:
+        """A function's result. True: it is for the socket that asked, and has to be sent by itself: more of it will follow."""
+        here = self.phase is Phase.OPEN and self._calls.get(answer.id) == self._socket
+        if answer.will_continue:
+            return here
+        if here or self._calls.get(answer.id) is None:
+            self.reel.ask(Ask(AskKind.TOOL, answer=answer))
+        elif answer.id not in self._asked_again and answer.scheduling != "SILENT":
+            self.reel.ask(Ask(AskKind.TEXT, result_in_words(answer)))
+        return False
+
+    def sent(self, item: Item, now: float) -> None:
+        """What `reel.take` gave is on its way."""
+        self.reel.sent_now(item, now)
+        if isinstance(item, Ask) and item.answer is not None:
+            self.floor.tools.discard(item.answer.id)
+            if item.answer.scheduling == "SILENT":
+                self.reel.withdraw(item)
+
+    def rotate(self, now: float) -> None:
+        """Another socket, for our own reasons: at the next good moment, or soon."""
+        if self._leave is None:
+            self._leave = ("rotate", now + ROTATE_WITHIN)
+
+    def ping(self, now: float) -> Ping | None:
+        """A ping is due: send it, and give it to `pong` when its answer has come."""
+        return self._pulse.ping(self.reel.sent, now) if self.phase is Phase.OPEN else None
+
+    def pong(self, ping: Ping, now: float) -> None:
+        """The far end has read all that was sent before this ping."""
+        self._pulse.pong(ping, now)
+
+    def _step(self, step: Step) -> None:
+        self.phase = MOVES[self.phase][step]
