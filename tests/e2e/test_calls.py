@@ -15,7 +15,7 @@ from tests.chrome import RATE, ChromePeer, Samples
 from tests.e2e.running import Gateway, grown, running_gateway
 
 CODECS = ("opus", "pcmu", "pcma", "g722")
-ALONE, TOGETHER = 1.5, 3.0
+ALONE, TOGETHER = 1.0, 3.0
 """Seconds of speech. Ten engines at once in one process stretch a segment here and there: their median wants more."""
 LEAST = 0.8
 
