@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeVar
 
 from gateway.account import Account
 from gateway.dialog.budget import Unit
+from gateway.dialog.history import History
 from gateway.dialog.lifecycle import AWAY_PATIENCE, Lifecycle, State, Step
 from gateway.dialog.policy import End, Facts, Policy, Say
 from gateway.dialog.prices import MICRO
@@ -40,7 +41,9 @@ from gateway.events import (
     Interrupted,
     ModelClosed,
     ModelConnected,
+    ModelConnectFailed,
     ModelHeard,
+    ModelLeaving,
     ModelMessageSkipped,
     ModelSaid,
     ModelStartedSpeaking,
@@ -155,6 +158,7 @@ class Call:
         self._vad = VoiceActivity()
         self._turns = Turns()
         self._answer = Answer()
+        self._history = History()
         self._lifecycle = Lifecycle()
         self._model = model
         self._observe = observe
@@ -243,7 +247,7 @@ class Call:
         try:
             async with AsyncExitStack() as stack:
                 began = self._loop.time()
-                session = await self._unless_over(stack.enter_async_context(self._model.session(self.profile)))
+                session = await self._unless_over(stack.enter_async_context(self._model.session(self.profile, self._history)))
                 if session is None:
                     return
                 now = self._loop.time()
@@ -253,6 +257,7 @@ class Call:
                     self._check_set_up(now)
                     await self._converse(session)
         except ModelError as exc:
+            self._say(ModelConnectFailed(exc.code or "other", "initial"))
             self._model_failed(exc)
 
     async def finish(self) -> None:
@@ -335,11 +340,13 @@ class Call:
             self._fed.clear()
             while self._prompts:
                 await session.prompt(self._prompts.popleft())
-            if self.state is State.AWAY and self._gate is None:
+            if self.state is State.AWAY:
                 await session.end_audio()
             while self._texts:
                 self._turns.asked(self._loop.time(), TurnKind.TEXT)
-                await session.send_text(self._texts.popleft())
+                text = self._texts.popleft()
+                self._history.caller_said(text)
+                await session.send_text(text)
             while True:
                 await self._mark_turns(session)
                 chunk = self.uplink.take()
@@ -367,6 +374,7 @@ class Call:
                     self._answer.said(text)
                     self._say(ModelSaid(text))
                 case InputTranscript(text=text):
+                    self._history.caller_said(text)
                     self._say(CallerSaid(text))
                 case GenerationComplete() | TurnComplete():
                     self._playout.end()
@@ -381,7 +389,7 @@ class Call:
                     if model:
                         self._tab.answered_by(model)
                     self._say(event)
-                case ModelClosed():
+                case ModelClosed() | ModelConnectFailed() | ModelLeaving():
                     self._say(event)
                 case ToolCall():
                     self._desk.called(event)
@@ -421,13 +429,19 @@ class Call:
         if turn is None:
             return
         if turn.end is TurnEnd.COMPLETED and (rest := self._answer.rest()):
-            self._say(ModelHeard(rest))
+            self._reached(rest)
         self._answer = Answer()
+        self._history.answer_over()
         if self._speaking:
             self._speaking = False
             self._say(ModelStoppedSpeaking())
         self._account.add(turn)
         self._say(TurnEnded(turn))
+
+    def _reached(self, words: str) -> None:
+        """The caller's ears have had these words of the model."""
+        self._history.model_said(words)
+        self._say(ModelHeard(words))
 
     def _model_failed(self, exc: Exception) -> None:
         if self._lifecycle.over:
@@ -577,7 +591,7 @@ class Call:
         """`seconds` more can now have reached the caller's ears."""
         self._turns.played(seconds)
         if words := self._answer.heard(self._turns.heard):
-            self._say(ModelHeard(words))
+            self._reached(words)
 
     def message(self, value: ClientMessage) -> None:
         """The client asked for something."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from gateway.call import Call
+from gateway.dialog.history import Role
 from gateway.dialog.lifecycle import State
 from gateway.dialog.turns import TurnEnd, TurnKind
 from gateway.errors import ModelRefused, ModelUnavailable
@@ -24,6 +25,7 @@ from gateway.events import (
     DisconnectBot,
     EndReason,
     Interrupted,
+    ModelConnectFailed,
     ModelHeard,
     ModelStartedSpeaking,
     ModelStoppedSpeaking,
@@ -34,7 +36,14 @@ from gateway.events import (
     TurnEnded,
 )
 from gateway.media.audio import AudioFrame
-from gateway.model.base import AudioOut, GenerationComplete, ModelInterrupted, OutputTranscript, TurnComplete
+from gateway.model.base import (
+    AudioOut,
+    GenerationComplete,
+    InputTranscript,
+    ModelInterrupted,
+    OutputTranscript,
+    TurnComplete,
+)
 from gateway.profile import Profile
 from gateway.registry import Registry
 from tests import clock
@@ -183,8 +192,8 @@ def test_caller_gone_while_the_model_is_still_being_opened() -> None:
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (ModelRefused("the service does not accept the API key"), EndReason.MODEL_REFUSED),
-        (ModelUnavailable("no answer to setup in 10 s"), EndReason.MODEL_UNAVAILABLE),
+        (ModelRefused("the service does not accept the API key", code="1007"), EndReason.MODEL_REFUSED),
+        (ModelUnavailable("no answer to setup in 10 s", code="timeout"), EndReason.MODEL_UNAVAILABLE),
     ],
 )
 def test_a_model_that_fails_at_setup_says_why_once(error: ModelRefused | ModelUnavailable, reason: EndReason) -> None:
@@ -194,6 +203,7 @@ def test_a_model_that_fails_at_setup_says_why_once(error: ModelRefused | ModelUn
         assert end.reason is reason
         assert end.detail == str(error)
         assert stage.diary.of(Trouble) == [Trouble(str(error), fatal=True)]
+        assert stage.diary.of(ModelConnectFailed) == [ModelConnectFailed(error.code, "initial")]
         assert stage.leg.told.count(Trouble(str(error), fatal=True)) == 1
 
     play(body)
@@ -210,6 +220,33 @@ def test_a_model_that_fails_later() -> None:
         assert end.reason is EndReason.MODEL_UNAVAILABLE
         assert [turn.end for turn in stage.turns()] == [TurnEnd.ERROR]
         assert end.summary.errors == 1
+
+    play(body)
+
+
+def test_the_model_is_lent_the_conversation_as_it_was_heard() -> None:
+    async def body() -> None:
+        stage = Stage()
+        await stage.active()
+        history = stage.model.history
+        assert history is not None
+        stage.call.message(SendText("What is the weather?"))
+        await clock.until(lambda: stage.session.texts == ["What is the weather?"])
+        now = stage.loop.time()
+        stage.session.say(OutputTranscript("one two three four five six"), AudioOut(speech(6.0), now), GenerationComplete())
+        await clock.until(lambda: len(stage.leg.heard()) > 2 * 48_000)
+        stage.session.say(ModelInterrupted(stage.loop.time()), InputTranscript("Stop"), InputTranscript(" it."))
+        await clock.until(lambda: bool(stage.turns()))
+        stage.session.say(OutputTranscript("Right."), AudioOut(speech(0.5), stage.loop.time()), GenerationComplete())
+        await clock.until(lambda: len(stage.turns()) == 2)
+        roles, texts = zip(*((said.role, said.text) for said in history.turns), strict=True)
+        assert roles == (Role.CALLER, Role.MODEL, Role.CALLER, Role.MODEL)
+        # The answer ends where the caller's ears did.
+        assert texts[1].startswith("one two")
+        assert not texts[1].endswith("six")
+        assert (texts[0], texts[2], texts[3]) == ("What is the weather?", "Stop it.", "Right.")
+        stage.call.message(DisconnectBot())
+        await stage.ended()
 
     play(body)
 

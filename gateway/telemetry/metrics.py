@@ -33,13 +33,14 @@ from gateway.events import (
     CallReport,
     CallSetUp,
     CallStarted,
-    EndReason,
     Interrupted,
     LegKind,
     MediaReport,
     ModelClosed,
     ModelConnected,
+    ModelConnectFailed,
     ModelHeard,
+    ModelLeaving,
     ModelMessageSkipped,
     ModelSaid,
     ModelStartedSpeaking,
@@ -63,6 +64,7 @@ from gateway.telemetry.labels import (
     DURATION,
     JITTER,
     LAG,
+    LEAD,
     LEGS,
     LOOP_LAG,
     LOSS,
@@ -87,9 +89,6 @@ from gateway.telemetry.labels import (
 )
 from gateway.telemetry.tools import ToolMetrics
 from gateway.telemetry.udp import UdpDrops
-
-# Reasons that charge a failed first connect to the model's side.
-_CONNECT_FAILED = frozenset({EndReason.MODEL_REFUSED, EndReason.MODEL_UNAVAILABLE})
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -118,7 +117,6 @@ class _Live:
     model: str = ""
     """The model that answers now, where it is not the call's first."""
     model_open: bool = False
-    model_ever_open: bool = False
 
 
 class Metrics:
@@ -244,6 +242,10 @@ class Metrics:
         self._resumptions = _Children(
             counter("model_resumptions_total", "Sessions that went on on another socket.", "model", "result")
         )
+        self._goaways = _Children(counter("model_goaway_total", "Announced ends of a model connection.", "model"))
+        self._goaway_lead = _Children(
+            histogram("model_goaway_lead_seconds", "How long before the end it was announced.", LEAD, "model")
+        )
         self._swap_gap = _Children(
             histogram("model_swap_gap_seconds", "Audio missing to or from the model in a swap, as heard.", TURN, "model", "kind")
         )
@@ -325,6 +327,12 @@ class Metrics:
             case ModelClosed(code=code):
                 self._closes(self._model(info), closed(code, CLOSE_CODES)).inc()
                 self._model_gone(info)
+            case ModelConnectFailed(code=code, kind=kind):
+                self._connects(self._model(info), closed(kind, CONNECT_KINDS), "error").inc()
+                self._closes(self._model(info), closed(code, CLOSE_CODES)).inc()
+            case ModelLeaving(left=left):
+                self._goaways(self._model(info)).inc()
+                self._goaway_lead(self._model(info)).observe(left)
             case ModelSwapped():
                 self._swapped(self._model(info), event)
             case ModelMessageSkipped():
@@ -346,7 +354,6 @@ class Metrics:
         self._ended(leg, reason.result, reason.value).inc()
         self._duration(leg).observe(event.summary.seconds)
         self._model_gone(info)
-        model = self._model(info)
         live = self._live.pop(info.call_id, None)
         if live is None:
             return
@@ -355,8 +362,6 @@ class Metrics:
             # Hanging up before it rang through is no success of ours, whatever the end's own account says.
             result = "client_error" if reason.result == "success" else reason.result
             self._setup(leg, result).observe(event.summary.seconds)
-        if not live.model_ever_open and reason in _CONNECT_FAILED:
-            self._connects(model, "initial", "error").inc()
 
     def _connected(self, info: CallInfo, event: ModelConnected) -> None:
         live = self._live.get(info.call_id)
@@ -366,11 +371,9 @@ class Metrics:
         model, kind = self._model(info), closed(event.kind, CONNECT_KINDS)
         self._connects(model, kind, "ok").inc()
         self._connect_seconds(model, kind, "ok").observe(event.seconds)
-        if live is not None:
-            live.model_ever_open = True
-            if not live.model_open:
-                live.model_open = True
-                self._sessions(model).inc()
+        if live is not None and not live.model_open:
+            live.model_open = True
+            self._sessions(model).inc()
 
     def _swapped(self, model: str, event: ModelSwapped) -> None:
         kind = closed(event.kind, CONNECT_KINDS)

@@ -3,7 +3,7 @@
 Names and shapes are those of `@pipecat-ai/client-js` (protocol 2.x, docs.pipecat.ai "RTVI standard"), so that its clients work
 as they are. A function of the client's is asked for by `llm-function-call-in-progress`, which took the place of the older
 `llm-function-call`; clients that know both would run it twice if both were sent. Ours beside the standard: `bot-interrupted`;
-`metrics.turn`; `server-message` of type `call-ended`.
+`metrics.turn`; `server-message` of type `call-ended`, `budget` and `model-swapped`.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from gateway.events import (
     ModelSaid,
     ModelStartedSpeaking,
     ModelStoppedSpeaking,
+    ModelSwapped,
     PushToTalk,
     SendText,
     StateChanged,
@@ -253,6 +254,9 @@ class RtviSession:
             case Interrupted():
                 self._segments.clear()
                 messages.append(("bot-interrupted", None))
+            case ModelSwapped(kind=kind, result=result):
+                seconds = {name: round(getattr(event, name), 3) for name in ("gap", "replayed", "lost")}
+                messages.append(("server-message", {"type": "model-swapped", "kind": kind, "result": result} | seconds))
             case BudgetReached(level=level, scope=scope, unit=unit):
                 # Not the amounts: what others have spent is not this caller's to know.
                 messages.append(("server-message", {"type": "budget", "level": level, "scope": scope, "unit": unit}))

@@ -25,7 +25,9 @@ from gateway.events import (
     MediaReport,
     ModelClosed,
     ModelConnected,
+    ModelConnectFailed,
     ModelHeard,
+    ModelLeaving,
     ModelMessageSkipped,
     ModelSwapped,
     SetupStage,
@@ -81,20 +83,30 @@ def test_a_call_is_counted_from_start_to_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "result", "connect_error"),
+    ("reason", "result"),
     [
-        (EndReason.CALLER_HUNG_UP, "client_error", None),
-        (EndReason.ICE_TIMEOUT, "client_error", None),
-        (EndReason.MODEL_REFUSED, "server_error", 1.0),
-        (EndReason.CRASHED, "server_error", None),
+        (EndReason.CALLER_HUNG_UP, "client_error"),
+        (EndReason.ICE_TIMEOUT, "client_error"),
+        (EndReason.MODEL_REFUSED, "server_error"),
+        (EndReason.CRASHED, "server_error"),
     ],
 )
-def test_a_call_that_never_worked_is_a_failed_setup(reason: EndReason, result: str, connect_error: float | None) -> None:
+def test_a_call_that_never_worked_is_a_failed_setup(reason: EndReason, result: str) -> None:
     b = Bench()
     b.see(CallStarted(), ended(reason, 3.0))
     assert b.value("call_setup_seconds_sum", leg="webrtc", result=result) == 3.0
     assert b.value("call_setup_seconds_count", leg="webrtc", result="success") is None
-    assert b.value("model_connects_total", model="gemini-live", kind="initial", result="error") == connect_error
+
+
+def test_failed_connects_and_announced_ends_of_connections() -> None:
+    b = Bench()
+    b.see(CallStarted(), ModelConnectFailed("http429", "initial"), ModelConnectFailed("made up", "error"), ModelLeaving(50.0))
+    assert b.value("model_connects_total", model="gemini-live", kind="initial", result="error") == 1
+    assert b.value("model_connects_total", model="gemini-live", kind="error", result="error") == 1
+    assert b.value("model_closes_total", model="gemini-live", code="http429") == 1
+    assert b.value("model_closes_total", model="gemini-live", code="other") == 1
+    assert b.value("model_goaway_total", model="gemini-live") == 1
+    assert b.value("model_goaway_lead_seconds_sum", model="gemini-live") == 50.0
 
 
 def test_a_model_swap_keeps_the_count_of_sessions() -> None:

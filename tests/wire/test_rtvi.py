@@ -31,6 +31,7 @@ from gateway.events import (
     ModelSaid,
     ModelStartedSpeaking,
     ModelStoppedSpeaking,
+    ModelSwapped,
     PushToTalk,
     SendText,
     StateChanged,
@@ -382,3 +383,12 @@ def test_a_caller_reads_that_a_budget_is_reached_but_not_how_much_was_spent() ->
     session.heard(ClientReady())
     (text,) = session.tell(BudgetReached("soft", "day", "usd", 99.0, 100.0))
     assert json.loads(text)["data"] == {"type": "budget", "level": "soft", "scope": "day", "unit": "usd"}
+
+
+def test_a_client_reads_of_every_swap_what_it_cost() -> None:
+    assert told(session(), ModelSwapped("goaway", "ok", gap=0.12345, replayed=0.2, lost=0.0)) == [
+        (
+            "server-message",
+            {"type": "model-swapped", "kind": "goaway", "result": "ok", "gap": 0.123, "replayed": 0.2, "lost": 0.0},
+        )
+    ]
