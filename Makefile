@@ -8,7 +8,7 @@ ARGS ?=
 PYTHON ?=
 export PYTHON
 
-.PHONY: run test lint check bench soak readme lock clean
+.PHONY: run test lint check bench soak chaos readme lock clean
 
 run: $(VENV)/.stamp-run ## install and start the gateway: make run ARGS="--port 9000"
 	$(BIN)/gateway serve $(ARGS)
@@ -44,6 +44,11 @@ $(VENV)/.stamp-run: requirements.lock pyproject.toml | $(BIN)/python
 $(VENV)/.stamp-test: requirements-test.lock $(VENV)/.stamp-run
 	$(PIP) install --requirement requirements-test.lock
 	@touch $@
+
+chaos: $(VENV)/.stamp-test ## break the model's side for half an hour, on both services, and count what callers lose by it
+	timeout 3000 $(BIN)/python -m tests.chaos.session --full $(ARGS)
+	timeout 3000 $(BIN)/python -m tests.chaos.session --full --vertex $(ARGS)
+	timeout 600 $(BIN)/python -m tests.chaos.tools
 
 readme: $(VENV)/.stamp-run ## the configuration table, from the code
 	$(BIN)/python .ci/readme.py

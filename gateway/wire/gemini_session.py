@@ -303,7 +303,7 @@ class Course:
         else:
             self._breaker.abandoned()
         self._failed_try(failure, now)
-        return [ModelConnectFailed(failure.code, self._move.kind)] if self._socket else []
+        return [ModelConnectFailed(failure.code, self._move.kind)]
 
     def left(self, now: float, *, clean: bool) -> list[ModelEvent]:
         """We have hung up. `clean`: the far end has said goodbye, so it has read all that was sent."""
