@@ -23,7 +23,7 @@ lint: $(VENV)/.stamp-test
 
 check: $(VENV)/.stamp-test
 	@bash .ci/packages
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --durations 15 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 15 $(ARGS)
 
 bench: $(VENV)/.stamp-test ## the tables of tests/bench/README.md; takes a while, wants the machine for itself
 	$(BIN)/python -m tests.bench $(ARGS)

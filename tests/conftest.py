@@ -20,7 +20,7 @@ REAL_TIME = ("browser/", "e2e/test_calls", "legs/test_chrome_engine", "legs/test
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the tests that run side by side (`-n 3`), only one at a time is a real-time one."""
+    """Of the tests that run side by side (`-n 2`), only one at a time is a real-time one."""
     here = Path(__file__).parent
     for item in items:
         if str(item.path.relative_to(here)).startswith(REAL_TIME):

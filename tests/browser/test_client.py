@@ -337,10 +337,10 @@ def test_hanging_up_while_connecting_leaves_nothing() -> None:
                 await route.continue_()
 
             aborted = asyncio.Event()
-            await opened.page.route("**/whip", slowly)
+            await opened.page.route("**/whip*", slowly)
             await opened.page.evaluate("window.aborter = new AbortController()")
             calling = asyncio.ensure_future(opened.page.evaluate(f"({CONNECT})({{ signal: aborter.signal }})"))
-            await posted.wait()
+            await asyncio.wait_for(posted.wait(), 15)
             await opened.page.evaluate("aborter.abort()")
             aborted.set()
             fault = await calling
