@@ -133,12 +133,11 @@ async def abrupt(scale: Scale) -> list[Finding]:
         ]
 
 
-async def half_open(scale: Scale) -> list[Finding]:
-    """A service that reads and writes nothing any more, while it answers and while it is spoken to."""
-    findings = []
+async def half_open_answering(scale: Scale) -> list[Finding]:
+    """A service that reads and writes nothing any more, in the middle of an answer."""
     async with house(persona="counter:6", vertex=scale.vertex, seed=scale.seed, speed=1.0) as place:
 
-        async def frozen_in_answer(caller: Caller) -> None:
+        async def live(caller: Caller) -> None:
             chance = draw("half_open", scale.seed, caller.number)
             await caller.until(ModelConnected, 1, 10)
             await asyncio.sleep(chance.uniform(1.0, 4.0))
@@ -146,78 +145,73 @@ async def half_open(scale: Scale) -> list[Finding]:
             await caller.until(ModelSwapped, 1, 15)
             await asyncio.sleep(0.5)
 
-        await _all(place, scale, frozen_in_answer)
+        await _all(place, scale, live)
         lost, _ = _losses(place)
         # In an answer the next message is due at once.
-        noticed = [at - place.records(caller)[0].ended for caller in place.callers for at in caller.when(ModelClosed)[:1]]
-        findings += [
-            Finding("not noticed in an answer", scale.calls - len(noticed), 0, f"of {scale.calls}"),
-            _ms("noticed in an answer, max", max(noticed, default=0.0), 6.0),
+        frozen = [(caller, place.records(caller)[0].ended) for caller in place.callers]
+        noticed = [at - froze for caller, froze in frozen if froze is not None for at in caller.when(ModelClosed)[:1]]
+        return [
+            Finding("not noticed", scale.calls - len(noticed), 0, f"of {scale.calls}"),
+            Finding("calls lost", _fallen(place), 0, ""),
+            _ms("noticed after a message was due, max", max(noticed, default=0.0), 6.0),
             _ms("lost", max(lost, default=0.0), 0.0),
         ]
+
+
+async def half_open_listening(scale: Scale) -> list[Finding]:
+    """The same while it is spoken to, in the middle of a question."""
     async with house(persona="parrot", vertex=scale.vertex, seed=scale.seed) as place:
 
-        async def frozen_while_listening(caller: Caller) -> None:
+        async def live(caller: Caller) -> None:
             await caller.until(ModelConnected, 1, 10)
             await caller.until(ModelSwapped, 1, 20)
             await caller.until(TurnEnded, 1, 15)
 
-        # 3 s of silence, then 3 s of speech; the service stops in the middle of it.
-        sounds = [talking(3.0, 30.0, first=1.0 + 0.1 * number) for number in range(scale.calls)]
-        # Each first connection must freeze, the second must not: `times` counts connections with the same words.
-        place.emulator.world.set_defaults(f"half_open=heard:2.5&times={scale.calls}")
-        await _all(place, scale, frozen_while_listening, sounds=sounds)
-        late = []
-        answered = 0
-        for number, caller in enumerate(place.callers):
+        # A second or more of silence, then 3 s of speech; the service stops in the middle of it, on everybody's first connection.
+        first = [1.0 + 0.1 * number for number in range(scale.calls)]
+        place.emulator.world.set_defaults(f"half_open=heard:{2.0 + 0.05 * scale.calls}&times={scale.calls}")
+        await _all(place, scale, live, sounds=[talking(3.0, 30.0, first=seconds) for seconds in first])
+        late, answered = [], 0
+        for caller, seconds in zip(place.callers, first, strict=True):
             # The service finds the end of speech after half a second and answers 0.1 s later.
-            connected = caller.when(ModelConnected)[0]
-            due = connected + 1.0 + 0.1 * number + 3.0 + 0.6
+            due = caller.when(ModelConnected)[0] + seconds + 3.0 + 0.6
             late += [at - due for at in caller.when(ModelClosed)[:1]]
-            answered += any(turn.turn.heard > 2.0 for turn in caller.of(TurnEnded))
-        findings += [
-            Finding("not noticed while listening", scale.calls - len(late), 0, f"of {scale.calls}"),
-            _ms("noticed while listening, max", max(late, default=0.0), 6.0),
-            Finding("questions not answered afterwards", scale.calls - answered, 0, f"of {scale.calls}"),
+            answered += any(ended.turn.heard > 2.5 for ended in caller.of(TurnEnded))
+        return [
+            Finding("not noticed", scale.calls - len(late), 0, f"of {scale.calls}"),
+            Finding("calls lost", _fallen(place), 0, ""),
+            _ms("noticed after the answer was due, max", max(late, default=0.0), 6.0),
+            Finding("questions not answered whole afterwards", scale.calls - answered, 0, f"of {scale.calls}"),
         ]
-    return findings
 
 
-async def handles(scale: Scale) -> list[Finding]:
-    """Handles that are refused, stale or poisoned: the call goes on with what was said."""
-    findings = []
-    for fault in ("stale_handle", "poison_handle=0.2", "poison_handle=0.0"):
-        async with house(persona="tone:440,1", vertex=scale.vertex, seed=scale.seed, faults=fault) as place:
+async def handles(scale: Scale, fault: str) -> list[Finding]:
+    """Handles that are refused or poisoned: the call goes on, with what was said."""
+    async with house(persona="tone:440,1", vertex=scale.vertex, seed=scale.seed, faults=fault) as place:
 
-            async def live(caller: Caller, place: House = place) -> None:
-                await caller.until(ModelConnected, 1, 10)
-                await caller.until(TurnEnded, 1, 10)
-                record = next(item for item in place.emulator.sessions if item.ended is None and not _taken(item))
-                record.tag = f"taken by {caller.number}"
-                place.fault(record, "abrupt_1006=0.5")
-                await caller.until(ModelSwapped, 1, 15)
-                await caller.until(TurnEnded, 2, 15)
+        async def live(caller: Caller) -> None:
+            await caller.until(ModelConnected, 1, 10)
+            await caller.until(TurnEnded, 1, 10)
+            record = next(item for item in place.emulator.sessions if item.ended is None and not item.tag)
+            record.tag = "taken"
+            place.fault(record, "abrupt_1006=0.5")
+            await caller.until(ModelSwapped, 1, 15)
+            await caller.until(TurnEnded, 2, 15)
 
-            sounds = [talking(1.0, 3.0, first=0.3) for _ in range(scale.calls)]
-            await _all(place, scale, live, sounds=sounds)
-            fresh = [record for record in place.emulator.sessions if not record.resumed and record.context]
-            results = [swap.result for caller in place.callers for swap in caller.of(ModelSwapped)[-1:]]
-            findings += [
-                Finding(f"{fault}: calls lost", _fallen(place), 0, f"of {scale.calls}"),
-                Finding(f"{fault}: without their history", scale.calls - len(fresh), 0, f"of {scale.calls}"),
-                Finding(f"{fault}: not told as such", scale.calls - results.count("context_replayed"), 0, ""),
-                Finding(f"{fault}: not answered again", _unanswered(place, 2), 0, ""),
-            ]
-    return findings
-
-
-def _taken(record: object) -> bool:
-    return bool(getattr(record, "tag", ""))
+        await _all(place, scale, live, sounds=[talking(1.0, 3.0, first=0.3) for _ in range(scale.calls)])
+        told = [record for record in place.emulator.sessions if not record.resumed and record.context]
+        results = [swap.result for caller in place.callers for swap in caller.of(ModelSwapped)[-1:]]
+        return [
+            Finding("calls lost", _fallen(place), 0, f"of {scale.calls}"),
+            Finding("without their history", scale.calls - len(told), 0, f"of {scale.calls}"),
+            Finding("not reported as such", scale.calls - results.count("context_replayed"), 0, ""),
+            Finding("not answered again", _unanswered(place, 2), 0, ""),
+        ]
 
 
 async def outage(scale: Scale) -> list[Finding]:
-    """The service is away, says 429, or is out of quota: how often it is asked."""
-    findings, seconds = [], scale.outage
+    """The service is away: how often it is asked, and who is still there when it comes back."""
+    seconds = scale.outage
     async with house(persona="counter:1", vertex=scale.vertex, seed=scale.seed, patience=seconds + 15) as place:
         callers = [place.call() for _ in range(scale.calls)]
         await asyncio.gather(*(caller.until(ModelConnected, 1, 15) for caller in callers))
@@ -229,32 +223,35 @@ async def outage(scale: Scale) -> list[Finding]:
         tries = [at for caller in callers for at in caller.when(ModelConnectFailed)]
         early = [at for at in tries if at < began + 1.0]
         probes = sorted(at for at in tries if at >= began + 1.0)
+        most = max(sum(at < began + 1.0 for at in caller.when(ModelConnectFailed)) for caller in callers)
         close = sum(after - before < 0.15 for before, after in pairwise(probes))
-        findings += [
-            Finding(f"outage of {seconds:g} s: connects at first", len(early), 2 * scale.calls, ""),
-            Finding("outage: most connects of one call at first", _most(callers, began, began + 1.0), 2, ""),
-            Finding("outage: connects afterwards", len(probes), 2 + seconds / 3, ""),
-            Finding("outage: connects at the same time", close, 0, ""),
-            Finding("outage: calls lost", _fallen(place), 0, f"of {scale.calls}"),
-        ]
         await place.hang_up()
-    for fault, reason in (("http_429", EndReason.MODEL_UNAVAILABLE), ("quota_connect", EndReason.MODEL_REFUSED)):
-        async with house(persona="counter:1", vertex=scale.vertex, seed=scale.seed, patience=8.0) as place:
-            callers = [place.call() for _ in range(scale.calls)]
-            await asyncio.gather(*(caller.until(ModelConnected, 1, 15) for caller in callers))
-            await asyncio.sleep(0.5)
-            before = len(place.emulator.world.upgrades)
-            place.emulator.world.set_defaults(fault)
-            for record in place.emulator.sessions:
-                place.fault(record, "abrupt_1006=0")
-            await asyncio.gather(*(_over(caller, 15.0) for caller in callers))
-            asked = len(place.emulator.world.upgrades) - before
-            findings += [
-                Finding(f"{fault}: connects of {scale.calls} calls", asked, 2 * scale.calls, ""),
-                Finding(f"{fault}: other endings than {reason.value}", sum(c.end is not reason for c in callers), 0, ""),
-            ]
-            await place.hang_up()
-    return findings
+        return [
+            Finding(f"away for {seconds:g} s: connects in the first second", len(early), 2 * scale.calls, ""),
+            Finding("most of one call in the first second", most, 2, ""),
+            Finding("connects afterwards", len(probes), 2 + seconds / 3, ""),
+            Finding("at the same time as another", close, 0, ""),
+            Finding("calls lost", _fallen(place), 0, f"of {scale.calls}"),
+        ]
+
+
+async def unwilling(scale: Scale, fault: str, reason: EndReason) -> list[Finding]:
+    """A service that is there and wants nobody: how often it is asked before calls give up."""
+    async with house(persona="counter:1", vertex=scale.vertex, seed=scale.seed, patience=8.0) as place:
+        callers = [place.call() for _ in range(scale.calls)]
+        await asyncio.gather(*(caller.until(ModelConnected, 1, 15) for caller in callers))
+        await asyncio.sleep(0.5)
+        before = len(place.emulator.world.upgrades)
+        place.emulator.world.set_defaults(fault)
+        for record in place.emulator.sessions:
+            place.fault(record, "abrupt_1006=0")
+        await asyncio.gather(*(_over(caller, 15.0) for caller in callers))
+        asked = len(place.emulator.world.upgrades) - before
+        await place.hang_up()
+        return [
+            Finding(f"connects of {scale.calls} calls", asked, 2 * scale.calls, ""),
+            Finding(f"other endings than {reason.value}", sum(caller.end is not reason for caller in callers), 0, ""),
+        ]
 
 
 async def barge_in(scale: Scale) -> list[Finding]:
@@ -386,18 +383,19 @@ def _heard_again(place: House) -> list[float]:
     return found
 
 
-def _most(callers: list[Caller], begin: float, end: float) -> int:
-    return max(sum(begin <= at < end for at in caller.when(ModelConnectFailed)) for caller in callers)
-
-
 ROWS: dict[str, Callable[[Scale], Awaitable[list[Finding]]]] = {
     "planned-60": partial(planned, lead=60.0),
     "planned-10": partial(planned, lead=10.0),
     "planned-0": partial(planned, lead=0.0),
     "abrupt": abrupt,
-    "half-open": half_open,
-    "handles": handles,
+    "half-open-answering": half_open_answering,
+    "half-open-listening": half_open_listening,
+    "stale-handles": partial(handles, fault="stale_handle"),
+    "poisoned-handles": partial(handles, fault="poison_handle=0.2"),
+    "poisoned-at-once": partial(handles, fault="poison_handle=0"),
     "outage": outage,
+    "429": partial(unwilling, fault="http_429", reason=EndReason.MODEL_UNAVAILABLE),
+    "quota": partial(unwilling, fault="quota_connect", reason=EndReason.MODEL_REFUSED),
     "barge-in": barge_in,
     "every-fault": every_fault,
 }
