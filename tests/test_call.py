@@ -152,7 +152,7 @@ def test_caller_gone_passes_through_away_and_waits_no_second(reason: EndReason) 
 
 
 def test_an_away_call_that_may_wait_is_attached_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.call.AWAY_PATIENCE", 10.0)
+    monkeypatch.setattr("gateway.call.call.AWAY_PATIENCE", 10.0)
 
     async def body() -> None:
         stage = Stage()

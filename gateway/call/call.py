@@ -1,32 +1,25 @@
-"""One call: a leg, a model session, and what passes between them.
-
-    caller ▶ hear ▶ UPLINK ▶ _feed ▶ model          caller ◀ leg.send ◀ tick ◀ PLAYOUT ◀ _think ◀ model
-
-Two tasks move what may wait (`_feed`, `_think`); everything else is a plain method that the leg and the clock call.
-"""
+"""One call from admission to end: what leg, clock, registry and API talk to, and the tasks that live as long as it does."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 
 from gateway.account import Account
-from gateway.dialog.budget import Unit
+from gateway.call.conduct import Conduct
+from gateway.call.ear import Ear
+from gateway.call.feed import Feed
+from gateway.call.mouth import Mouth
+from gateway.call.view import CallView, Observe
 from gateway.dialog.history import History
 from gateway.dialog.lifecycle import AWAY_PATIENCE, Lifecycle, State, Step
-from gateway.dialog.policy import End, Facts, Policy, Say
-from gateway.dialog.prices import MICRO
-from gateway.dialog.transcript import Answer
-from gateway.dialog.turns import Turn, TurnEnd, TurnKind, Turns
+from gateway.dialog.turns import TurnEnd, TurnKind, Turns
 from gateway.errors import ModelError, ModelRefused
 from gateway.events import (
-    BudgetReached,
     CallEnded,
     CallerSaid,
     CallerStartedSpeaking,
@@ -38,16 +31,11 @@ from gateway.events import (
     ClientMessage,
     DisconnectBot,
     EndReason,
-    Interrupted,
     ModelClosed,
     ModelConnected,
     ModelConnectFailed,
-    ModelHeard,
     ModelLeaving,
     ModelMessageSkipped,
-    ModelSaid,
-    ModelStartedSpeaking,
-    ModelStoppedSpeaking,
     ModelSwapped,
     PushToTalk,
     SendText,
@@ -57,17 +45,12 @@ from gateway.events import (
     TokensUsed,
     ToolResult,
     Trouble,
-    TurnEnded,
 )
 from gateway.ledger import Tab
 from gateway.legs.base import Ability, Leg
-from gateway.media.audio import MODEL_INPUT_RATE, MODEL_OUTPUT_RATE, SAMPLE_BYTES, AudioFrame
-from gateway.media.gate import POSTROLL, Gate
-from gateway.media.level import first_audible
-from gateway.media.playout import Playout
-from gateway.media.resample import Resampler
+from gateway.media.audio import AudioFrame
 from gateway.media.uplink import Uplink
-from gateway.media.vad import Voice, VoiceActivity
+from gateway.media.vad import Voice
 from gateway.model.base import (
     AudioOut,
     GenerationComplete,
@@ -81,23 +64,13 @@ from gateway.model.base import (
     TurnComplete,
 )
 from gateway.model.tools.desk import OWN_TOOLS, Tools
-from gateway.profile import Endpointing, Profile
+from gateway.profile import Profile
 
 log = logging.getLogger(__name__)
 
 REPORT_EVERY = 5.0
 """Seconds between the reports of a call's buffers."""
 
-MAX_WAITING_PROMPTS = 4
-"""Things the gateway itself wants said; the oldest gives way: a goodbye is worth more than a question before it."""
-
-OWN_SILENCE = 0.5
-"""Seconds of silence that end a caller's turn when we find it, unless the profile says otherwise."""
-
-MAX_WAITING_TEXTS = 8
-"""Typed messages waiting for the model; the oldest gives way. More than a person types while a session opens."""
-
-Observe = Callable[[CallInfo, CallEvent], None]
 T = TypeVar("T")
 
 
@@ -108,23 +81,6 @@ class _End(NamedTuple):
 
 class _Stop(Exception):
     """Raised inside the task group when the call is over; cancels the other tasks."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallView:
-    """What the API shows of a call."""
-
-    call_id: str
-    leg: str
-    profile: str
-    model: str
-    state: str
-    started_at: float
-    """Wall-clock seconds since the epoch."""
-    seconds: float
-    turns: int
-    interruptions: int
-    tokens: dict[str, int]
 
 
 class Call:
@@ -151,49 +107,53 @@ class Call:
         self.profile = profile
         self.leg: Leg | None = leg
         self.started_at = time.time()
-        self.uplink = Uplink()
-        self._playout = Playout(leg.rate)
-        # Legs that speak at the model's own rate (Opus at 24 kHz) need no resampler at all.
-        self._resampler = Resampler(MODEL_OUTPUT_RATE, leg.rate) if leg.rate != MODEL_OUTPUT_RATE else None
-        self._vad = VoiceActivity()
-        self._turns = Turns()
-        self._answer = Answer()
-        self._history = History()
-        self._lifecycle = Lifecycle()
         self._model = model
         self._observe = observe
         self._loop = loop
         self._offered_at = offered_at
-        self._started = loop.time()
+        self._started = began = loop.time()
         self._ended: asyncio.Future[_End] = loop.create_future()
-        self._tab = tab or Tab(call_id, "", profile.budget, profile.model or model_alias)
-        self._policy = Policy(profile, self._started)
+        self._tab = tab = tab or Tab(call_id, "", profile.budget, profile.model or model_alias)
+        self._lifecycle = Lifecycle()
+        self._turns = turns = Turns()
+        self._history = history = History()
+        self._account = account = Account(began)
         self._desk = tools.desk(
             profile, call_id=call_id, say=self._say, answered=self._tool_answered, client=self._has_client, loop=loop
         )
-        endpointing = profile.listening.endpointing
-        self._gate = Gate() if endpointing is not Endpointing.MODEL else None
-        self._marks: deque[tuple[int, bool]] = deque()  # where in the uplink's bytes turns begin and end; as many as turns wait
-        self._pushed = self._taken = 0  # bytes of uplink
-        self._button = False
-        self._released_at = 0.0
-        self._fed = asyncio.Event()  # something waits for the model
-        self._prompts: deque[str] = deque(maxlen=MAX_WAITING_PROMPTS)
-        self._texts: deque[str] = deque(maxlen=MAX_WAITING_TEXTS)
+        self._ear = ear = Ear(profile.listening)
+        self._mouth = mouth = Mouth(
+            leg.rate,
+            turns=turns,
+            history=history,
+            spending=tab.spending,
+            account=account,
+            say=self._say,
+            began=began,
+            offered_at=offered_at,
+        )
+        self._feed = feed = Feed(ear, turns=turns, history=history, spending=tab.spending, account=account, loop=loop)
+        self._conduct = Conduct(
+            profile,
+            ear=ear,
+            mouth=mouth,
+            feed=feed,
+            turns=turns,
+            tab=tab,
+            account=account,
+            say=self._say,
+            hang_up=self.hang_up,
+            began=began,
+        )
         self._connected = False  # media flows
         self._heard_first = False
+        self._set_up = False
         self._away_since = 0.0
         self._away_reason = EndReason.CALLER_GONE
-        self._speaking = False  # a packet of an answer has left and more is to come
-        self._played_at = self._started  # when the last frame of an answer left
-        self._typed_at = self._started  # when the caller last did something else than speak
-        self._second_due = self._started + 1.0
-        self._report_due = self._started + REPORT_EVERY
-        self._set_up = False
-        self._spoke = False
-        self._account = Account(self._started)
+        self._second_due = began + 1.0
+        self._report_due = began + REPORT_EVERY
 
-    # --- what the API asks ---
+    # --- what registry and API ask ---
 
     @property
     def call_id(self) -> str:
@@ -209,6 +169,11 @@ class Call:
     def over(self) -> bool:
         """Ending or ended."""
         return self._lifecycle.over
+
+    @property
+    def uplink(self) -> Uplink:
+        """What waits on its way to the model."""
+        return self._ear.uplink
 
     def view(self) -> CallView:
         """A snapshot for the API."""
@@ -264,8 +229,7 @@ class Call:
         """Close the leg and say how it ended. Called once, after `run`, however that ended."""
         self.hang_up(EndReason.CRASHED, "ended without a reason")  # only if nobody has given one: the first wins
         reason, detail = self._ended.result()
-        end = TurnEnd.ERROR if reason.result == "server_error" else TurnEnd.SESSION_CLOSED
-        self._turn_over(self._turns.closed(end, self._playout.clear()))
+        self._mouth.close(TurnEnd.ERROR if reason.result == "server_error" else TurnEnd.SESSION_CLOSED)
         self._report(self._loop.time())
         if self.leg is not None:
             await self.leg.close(reason)
@@ -274,7 +238,7 @@ class Call:
 
     def attach(self, leg: Leg) -> None:
         """The caller is back on another leg of the same rate."""
-        assert leg.rate == self._playout.rate, "a call is attached to legs of one rate"
+        assert leg.rate == self._mouth.playout.rate, "a call is attached to legs of one rate"
         self._step(Step.ATTACH)
         self.leg, self._connected = leg, False
         leg.start(self)
@@ -288,11 +252,9 @@ class Call:
             return
         self._step(Step.DETACH)
         self.leg, self._connected = None, False
-        if self._gate is not None:
-            self._button = False
-            self._pass_on(self._gate.shut())
+        self._ear.shut()
+        self._feed.pause()
         self._away_since, self._away_reason = self._loop.time(), reason
-        self._fed.set()  # the model should know that no more audio comes for now
         self._check_away(self._away_since)
 
     async def _unless_over(self, opening: Awaitable[T]) -> T | None:
@@ -316,7 +278,7 @@ class Call:
     async def _converse(self, session: ModelSession) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._feed(session), name=f"{self.call_id}:feed")
+                tasks.create_task(self._feed.run(session, self.profile.greeting), name=f"{self.call_id}:feed")
                 tasks.create_task(self._think(session), name=f"{self.call_id}:think")
                 tasks.create_task(self._desk.serve(session), name=f"{self.call_id}:tools")
                 tasks.create_task(self._until_over(), name=f"{self.call_id}:end")
@@ -330,58 +292,25 @@ class Call:
         await asyncio.wait((self._ended,))
         raise _Stop
 
-    async def _feed(self, session: ModelSession) -> None:
-        """Everything towards the model, in order: greeting, then typed words and the caller's audio as they come."""
-        if self.profile.greeting:
-            self._turns.asked(self._loop.time(), TurnKind.GREETING)
-            await session.prompt(self.profile.greeting)
-        while True:
-            await self._fed.wait()
-            self._fed.clear()
-            while self._prompts:
-                await session.prompt(self._prompts.popleft())
-            if self.state is State.AWAY:
-                await session.end_audio()
-            while self._texts:
-                self._turns.asked(self._loop.time(), TurnKind.TEXT)
-                text = self._texts.popleft()
-                self._history.caller_said(text)
-                await session.send_text(text)
-            while True:
-                await self._mark_turns(session)
-                chunk = self.uplink.take()
-                if chunk is None:
-                    break
-                self._taken += len(chunk.pcm)
-                await session.send_audio(chunk.pcm)
-                self._tab.spending.passed(heard=len(chunk.pcm) / (2 * MODEL_INPUT_RATE))
-                self._account.uplink_added.append(self._loop.time() - chunk.oldest_at)
-
-    async def _mark_turns(self, session: ModelSession) -> None:
-        dropped = round(self.uplink.dropped * MODEL_INPUT_RATE * SAMPLE_BYTES)
-        while self._marks and self._marks[0][0] <= self._taken + dropped:
-            await session.activity(self._marks.popleft()[1])
+    # --- from the model ---
 
     async def _think(self, session: ModelSession) -> None:
         """Everything from the model."""
         async for event in session.events():
             match event:
                 case AudioOut():
-                    self._answered(event)
+                    self._mouth.audio(event, self._ear.last_speech_at)
                 case ModelInterrupted(at=at):
-                    self._interrupted(at)
+                    self._mouth.interrupted(self._loop.time(), at, self.leg.clear() if self.leg else 0.0)
                 case OutputTranscript(text=text):
-                    self._answer.said(text)
-                    self._say(ModelSaid(text))
+                    self._mouth.words(text)
                 case InputTranscript(text=text):
                     self._history.caller_said(text)
                     self._say(CallerSaid(text))
                 case GenerationComplete() | TurnComplete():
-                    self._playout.end()
-                    self._turns.generated()
-                    self._answer.generated()
+                    self._mouth.generated()
                 case TokensUsed():
-                    self._spend(event)
+                    self._conduct.spent(event)
                 case ModelMessageSkipped():
                     self._account.errors += 1
                     self._say(event)
@@ -400,49 +329,6 @@ class Call:
                     self._say(event)
         self.hang_up(EndReason.MODEL_HUNG_UP)
 
-    # --- from the model ---
-
-    def _answered(self, audio: AudioOut) -> None:
-        seconds = len(audio.pcm) / (2 * MODEL_OUTPUT_RATE)
-        if self._turns.heard == 0.0:
-            if self._vad.last_speech_at > self._started:
-                self._turns.caller_silent(self._vad.last_speech_at)
-            # Only the head of an answer is searched for its first audible sample.
-            self._turns.model_audio(audio.at, seconds, first_audible(audio.pcm, MODEL_OUTPUT_RATE))
-        else:
-            self._turns.model_audio(audio.at, seconds, 0.0)
-        self._answer.audio(seconds)
-        self._tab.spending.passed(said=seconds)
-        pcm = self._resampler.resample(audio.pcm) if self._resampler else audio.pcm
-        self._playout.push(pcm, audio.at)
-
-    def _interrupted(self, at: float) -> None:
-        unheard = self._playout.clear() + (self.leg.clear() if self.leg else 0.0)
-        turn = self._turns.interrupted(unheard)
-        self._answer = Answer()
-        if turn is not None:
-            self._account.interruptions += 1
-            self._say(Interrupted(unheard, self._loop.time() - at))
-            self._turn_over(turn)
-
-    def _turn_over(self, turn: Turn | None) -> None:
-        if turn is None:
-            return
-        if turn.end is TurnEnd.COMPLETED and (rest := self._answer.rest()):
-            self._reached(rest)
-        self._answer = Answer()
-        self._history.answer_over()
-        if self._speaking:
-            self._speaking = False
-            self._say(ModelStoppedSpeaking())
-        self._account.add(turn)
-        self._say(TurnEnded(turn))
-
-    def _reached(self, words: str) -> None:
-        """The caller's ears have had these words of the model."""
-        self._history.model_said(words)
-        self._say(ModelHeard(words))
-
     def _model_failed(self, exc: Exception) -> None:
         if self._lifecycle.over:
             return
@@ -450,87 +336,44 @@ class Call:
         self._say(Trouble(str(exc), fatal=True))
         self.hang_up(EndReason.MODEL_REFUSED if isinstance(exc, ModelRefused) else EndReason.MODEL_UNAVAILABLE, str(exc))
 
-    # --- from the clock ---
+    # --- from the clock (Ticked) ---
 
     def tick(self, now: float, late: float) -> None:
         """20 ms have passed: one frame towards the caller."""
         leg = self.leg
         if leg is not None and self._connected and not self._lifecycle.over:
-            frame = self._playout.pull(now)
+            frame = self._mouth.frame(now)
             if frame is not None:
-                self._send(leg, frame, now)
+                leg.send(frame)
+                self._mouth.sent(now, frame)
             else:
                 if Ability.CONTINUOUS in leg.can:
                     leg.send(None)
-                if self._turns.answering and not self._playout.seconds:
-                    self._turn_over(self._turns.drained())
-        if self._desk.leaving and self._desk.goodbye_over(now, played_at=self._played_at, unplayed=self._playout.seconds):
+                self._mouth.silent()
+        desk, mouth = self._desk, self._mouth
+        if desk.leaving and desk.goodbye_over(now, played_at=mouth.played_at, unplayed=mouth.playout.seconds):
             self.hang_up(EndReason.MODEL_HUNG_UP)
         if now >= self._second_due:
             self._second_due += 1.0
             self._account.pacer_lag.append(late)
             self._each_second(now)
 
-    def _send(self, leg: Leg, frame: AudioFrame, now: float) -> None:
-        leg.send(frame)
-        if self._turns.frame_sent(now, frame.seconds):
-            self._account.downlink_added.append(now - frame.at)
-        self._played_at = now
-        if not self._speaking:
-            self._speaking = True
-            if not self._spoke:
-                self._spoke = True
-                self._say(StageReached(SetupStage.FIRST_AUDIO_OUT, now - self._started, now - self._offered_at))
-            self._say(ModelStartedSpeaking())
-
     def _each_second(self, now: float) -> None:
         if self._lifecycle.over:
             return
         self._check_away(now)
-        self._check_budgets()
-        self._follow_policy(now)
-        self._turn_over(self._turns.overdue(now, self._vad.speaking))
-        if self._speaking:
-            self._account.playout_depth.append(self._playout.seconds)
+        self._conduct.second(now, here=self.state is State.ACTIVE)
+        self._mouth.second(now, self._ear.speaking)
         if now >= self._report_due:
             self._report_due = now + REPORT_EVERY
             self._report(now)
-
-    def _spend(self, used: TokensUsed) -> None:
-        self._account.tokens[used.direction] += used.tokens
-        cost = self._tab.spending.add(used.direction, used.modality, used.kind, used.tokens)
-        self._say(replace(used, usd=cost))
-
-    def _check_budgets(self) -> None:
-        for level, scope, unit, used, limit in self._tab.reached():
-            whole = MICRO if unit is Unit.USD else 1
-            self._say(BudgetReached(level.name.lower(), scope.value, unit.value, used / whole, limit / whole))
-
-    def _follow_policy(self, now: float) -> None:
-        caller_at = max(self._vad.last_speech_at, self._typed_at)
-        facts = Facts(
-            here=self.state is State.ACTIVE,
-            spoke_at=max(self._played_at, caller_at),
-            caller_at=caller_at,
-            played_at=self._played_at,
-            unplayed=self._playout.seconds,
-            busy=self._vad.speaking or self._turns.answering,
-            level=self._tab.spending.level,
-        )
-        for action in self._policy.second(now, facts):
-            match action:
-                case Say(prompt=prompt):
-                    self._prompts.append(prompt)
-                    self._fed.set()
-                case End(ending=ending, detail=detail):
-                    self.hang_up(EndReason(ending.value), detail)
 
     def _check_away(self, now: float) -> None:
         if self.state is State.AWAY and now - self._away_since >= AWAY_PATIENCE:
             self.hang_up(self._away_reason)
 
     def _report(self, now: float) -> None:
-        self._say(self._account.report(now, self.uplink, self._playout))
+        self._say(self._account.report(now, self.uplink, self._mouth.playout))
 
     # --- from the leg (LegSink) ---
 
@@ -545,53 +388,24 @@ class Call:
         if not self._heard_first:
             self._heard_first = True
             self._check_set_up(self._loop.time())
-        voice = self._vad.push(frame)
-        ready = (
-            self.uplink.push(frame) if self._gate is None else self._pass_on(self._gate.hear(frame, self._is_of_a_turn(frame)))
-        )
+        voice, ready = self._ear.hear(frame)
         if voice is Voice.STARTED:
             self._say(CallerStartedSpeaking())
         elif voice is Voice.STOPPED:
-            self._turns.caller_silent(self._vad.last_speech_at)
+            self._turns.caller_silent(self._ear.last_speech_at)
             self._say(CallerStoppedSpeaking())
-        # Just fallen silent: the service counts the silence it has been sent, and the answer waits for that.
-        if self._vad.fell_silent and self.uplink.hurry():
-            ready = True
         if ready:
-            self._fed.set()
-
-    def _is_of_a_turn(self, frame: AudioFrame) -> bool:
-        assert self._gate is not None, "asked only where we find the turns"
-        if self.profile.listening.endpointing is Endpointing.PUSH_TO_TALK:
-            return self._button or (self._gate.open and frame.at - self._released_at < POSTROLL)
-        silence = self.profile.listening.silence or OWN_SILENCE
-        return self._vad.speaking or (self._gate.open and frame.at - self._vad.last_speech_at < silence)
-
-    def _pass_on(self, pieces: list[AudioFrame | bool]) -> bool:
-        """What passed the gate goes into the uplink, turns' edges beside it. True when the feeder should look."""
-        ready = False
-        for piece in pieces:
-            if isinstance(piece, AudioFrame):
-                ready = self.uplink.push(piece) or ready
-                self._pushed += len(piece.pcm)
-            else:
-                self._marks.append((self._pushed, piece))
-                if not piece:
-                    self.uplink.hurry()
-                ready = True
-        return ready
+            self._feed.wake()
 
     def digit(self, digit: str, seconds: float) -> None:
         """A DTMF press. What it means is for the profile to say; so far it is only counted."""
         self._account.digits += 1
-        self._typed_at = self._loop.time()
+        self._conduct.caller_acted(self._loop.time())
         log.debug("< digit", extra={"call_id": self.call_id, "seconds": seconds, "length": len(digit)})
 
     def played(self, seconds: float) -> None:
         """`seconds` more can now have reached the caller's ears."""
-        self._turns.played(seconds)
-        if words := self._answer.heard(self._turns.heard):
-            self._reached(words)
+        self._mouth.played(seconds)
 
     def message(self, value: ClientMessage) -> None:
         """The client asked for something."""
@@ -600,15 +414,13 @@ class Call:
         self._account.messages += 1
         match value:
             case SendText(text=text):
-                self._typed_at = self._loop.time()
+                self._conduct.caller_acted(self._loop.time())
                 self._desk.caller_spoke()
-                self._texts.append(text)
-                self._fed.set()
+                self._feed.type(text)
             case PushToTalk(talking=talking):
-                self._typed_at = self._loop.time()
-                if self._button and not talking:
-                    self._released_at = self._typed_at
-                self._button = talking
+                now = self._loop.time()
+                self._conduct.caller_acted(now)
+                self._ear.button(talking, now)
             case DisconnectBot():
                 self.hang_up(EndReason.CALLER_HUNG_UP)
             case ToolResult():

@@ -1,0 +1,105 @@
+"""What the model is to hear of the caller: all of it, or the turns that we find ourselves or a button marks.
+
+Holds the uplink. Plain calls from the leg put in (`hear`), the feeder takes out (`take`).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from gateway.media.audio import MODEL_INPUT_RATE, SAMPLE_BYTES, AudioFrame
+from gateway.media.gate import POSTROLL, Gate
+from gateway.media.uplink import Uplink, UplinkChunk
+from gateway.media.vad import Voice, VoiceActivity
+from gateway.profile import Endpointing, Listening
+
+OWN_SILENCE = 0.5
+"""Seconds of silence that end a caller's turn when we find it, unless the profile says otherwise."""
+
+
+class Heard(NamedTuple):
+    """What a frame changed."""
+
+    voice: Voice | None
+    ready: bool
+    """The feeder should look."""
+
+
+class Ear:
+    """One caller's. Frames are 16 kHz; times are the loop's."""
+
+    def __init__(self, listening: Listening) -> None:
+        self.uplink = Uplink()
+        self._listening = listening
+        self._vad = VoiceActivity()
+        self._gate = Gate() if listening.endpointing is not Endpointing.MODEL else None
+        self._marks: deque[tuple[int, bool]] = deque()  # where in the uplink's bytes turns begin and end; as many as turns wait
+        self._pushed = self._taken = 0  # bytes of uplink
+        self._button = False
+        self._released_at = 0.0
+
+    @property
+    def speaking(self) -> bool:
+        """The caller is speaking."""
+        return self._vad.speaking
+
+    @property
+    def last_speech_at(self) -> float:
+        """When the caller's last sample of speech arrived; before the first one, a time before the call."""
+        return self._vad.last_speech_at
+
+    def hear(self, frame: AudioFrame) -> Heard:
+        """The caller's audio, continuous."""
+        voice = self._vad.push(frame)
+        if self._gate is None:
+            ready = self.uplink.push(frame)
+        else:
+            ready = self._pass_on(self._gate.hear(frame, self._is_of_a_turn(frame, self._gate)))
+        # Just fallen silent: the service counts the silence it has been sent, and the answer waits for that.
+        if self._vad.fell_silent and self.uplink.hurry():
+            ready = True
+        return Heard(voice, ready)
+
+    def button(self, talking: bool, now: float) -> None:
+        """Push-to-talk: pressed or let go."""
+        if self._button and not talking:
+            self._released_at = now
+        self._button = talking
+
+    def shut(self) -> None:
+        """No more comes for now: a turn that we have opened is over."""
+        if self._gate is not None:
+            self._button = False
+            self._pass_on(self._gate.shut())
+
+    def take(self) -> UplinkChunk | bool | None:
+        """What goes to the model next, in order: audio, or where a turn begins (True) and ends (False). None: nothing waits."""
+        dropped = round(self.uplink.dropped * MODEL_INPUT_RATE * SAMPLE_BYTES)
+        if self._marks and self._marks[0][0] <= self._taken + dropped:
+            return self._marks.popleft()[1]
+        chunk = self.uplink.take()
+        if chunk is not None:
+            self._taken += len(chunk.pcm)
+        return chunk
+
+    def _is_of_a_turn(self, frame: AudioFrame, gate: Gate) -> bool:
+        if self._listening.endpointing is Endpointing.PUSH_TO_TALK:
+            return self._button or (gate.open and frame.at - self._released_at < POSTROLL)
+        silence = self._listening.silence or OWN_SILENCE
+        return self._vad.speaking or (gate.open and frame.at - self._vad.last_speech_at < silence)
+
+    def _pass_on(self, pieces: Iterable[AudioFrame | bool]) -> bool:
+        """What passed the gate goes into the uplink, turns' edges beside it. True when the feeder should look."""
+        ready = False
+        for piece in pieces:
+            if isinstance(piece, AudioFrame):
+                ready = self.uplink.push(piece) or ready
+                self._pushed += len(piece.pcm)
+            else:
+                self._marks.append((self._pushed, piece))
+                if not piece:
+                    self.uplink.hurry()
+                ready = True
+        return ready

@@ -1,0 +1,93 @@
+"""Everything towards the model, in order: greeting, what the gateway wants said, typed words, and the caller's audio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from gateway.account import Account
+from gateway.call.ear import Ear
+from gateway.dialog.budget import Spending
+from gateway.dialog.history import History
+from gateway.dialog.turns import TurnKind, Turns
+from gateway.media.audio import MODEL_INPUT_RATE, SAMPLE_BYTES
+from gateway.model.base import ModelSession
+
+MAX_WAITING_PROMPTS = 4
+"""Things the gateway itself wants said; the oldest gives way: a goodbye is worth more than a question before it."""
+
+MAX_WAITING_TEXTS = 8
+"""Typed messages waiting for the model; the oldest gives way. More than a person types while a session opens."""
+
+
+class Feed:
+    """One call's. Plain calls say what is wanted; only `run` waits, for the model session to take it."""
+
+    def __init__(
+        self,
+        ear: Ear,
+        *,
+        turns: Turns,
+        history: History,
+        spending: Spending,
+        account: Account,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._ear = ear
+        self._turns = turns
+        self._history = history
+        self._spending = spending
+        self._account = account
+        self._loop = loop
+        self._wake = asyncio.Event()
+        self._paused = False
+        self._prompts: deque[str] = deque(maxlen=MAX_WAITING_PROMPTS)
+        self._texts: deque[str] = deque(maxlen=MAX_WAITING_TEXTS)
+
+    def wake(self) -> None:
+        """Something waits in the ear."""
+        self._wake.set()
+
+    def pause(self) -> None:
+        """The caller is away: the model should know that no more audio comes for now."""
+        self._paused = True
+        self._wake.set()
+
+    def prompt(self, text: str) -> None:
+        """Have the model say this."""
+        self._prompts.append(text)
+        self._wake.set()
+
+    def type(self, text: str) -> None:
+        """The caller typed this."""
+        self._texts.append(text)
+        self._wake.set()
+
+    async def run(self, session: ModelSession, greeting: str) -> None:
+        """Until cancelled. Raises ModelError."""
+        if greeting:
+            self._turns.asked(self._loop.time(), TurnKind.GREETING)
+            await session.prompt(greeting)
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._prompts:
+                await session.prompt(self._prompts.popleft())
+            if self._paused:
+                self._paused = False
+                await session.end_audio()
+            while self._texts:
+                self._turns.asked(self._loop.time(), TurnKind.TEXT)
+                text = self._texts.popleft()
+                self._history.caller_said(text)
+                await session.send_text(text)
+            await self._send_audio(session)
+
+    async def _send_audio(self, session: ModelSession) -> None:
+        while (piece := self._ear.take()) is not None:
+            if isinstance(piece, bool):
+                await session.activity(piece)
+                continue
+            await session.send_audio(piece.pcm)
+            self._spending.passed(heard=len(piece.pcm) / (SAMPLE_BYTES * MODEL_INPUT_RATE))
+            self._account.uplink_added.append(self._loop.time() - piece.oldest_at)

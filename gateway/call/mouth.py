@@ -1,0 +1,157 @@
+"""The answer on its way to the caller's ears: playout, turns, and which of its words have been heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.account import Account
+from gateway.dialog.budget import Spending
+from gateway.dialog.history import History
+from gateway.dialog.transcript import Answer
+from gateway.dialog.turns import Turn, TurnEnd, Turns
+from gateway.events import (
+    CallEvent,
+    Interrupted,
+    ModelHeard,
+    ModelSaid,
+    ModelStartedSpeaking,
+    ModelStoppedSpeaking,
+    SetupStage,
+    StageReached,
+    TurnEnded,
+)
+from gateway.media.audio import MODEL_OUTPUT_RATE, SAMPLE_BYTES, AudioFrame
+from gateway.media.level import first_audible
+from gateway.media.playout import Playout
+from gateway.media.resample import Resampler
+from gateway.model.base import AudioOut
+
+
+class Mouth:
+    """One call's. Frames leave at `rate`; `began` and `offered_at` are what the time to the first word is counted from."""
+
+    def __init__(
+        self,
+        rate: int,
+        *,
+        turns: Turns,
+        history: History,
+        spending: Spending,
+        account: Account,
+        say: Callable[[CallEvent], None],
+        began: float,
+        offered_at: float,
+    ) -> None:
+        self.playout = Playout(rate)
+        # Legs that speak at the model's own rate (Opus at 24 kHz) need no resampler at all.
+        self._resampler = Resampler(MODEL_OUTPUT_RATE, rate) if rate != MODEL_OUTPUT_RATE else None
+        self._turns = turns
+        self._answer = Answer()
+        self._history = history
+        self._spending = spending
+        self._account = account
+        self._say = say
+        self._began = began
+        self._offered_at = offered_at
+        self._spoke = False  # the first word of the call has left
+        self.speaking = False
+        """A packet of an answer has left and more is to come."""
+        self.played_at = began
+        """When the last frame of an answer left."""
+
+    # --- from the model ---
+
+    def audio(self, audio: AudioOut, caller_spoke_at: float) -> None:
+        """24 kHz speech of the model. `caller_spoke_at`: the caller's last speech so far."""
+        seconds = len(audio.pcm) / (SAMPLE_BYTES * MODEL_OUTPUT_RATE)
+        if self._turns.heard == 0.0:
+            if caller_spoke_at > self._began:
+                self._turns.caller_silent(caller_spoke_at)
+            # Only the head of an answer is searched for its first audible sample.
+            self._turns.model_audio(audio.at, seconds, first_audible(audio.pcm, MODEL_OUTPUT_RATE))
+        else:
+            self._turns.model_audio(audio.at, seconds, 0.0)
+        self._answer.audio(seconds)
+        self._spending.passed(said=seconds)
+        pcm = self._resampler.resample(audio.pcm) if self._resampler else audio.pcm
+        self.playout.push(pcm, audio.at)
+
+    def words(self, text: str) -> None:
+        """A piece of the answer's transcript."""
+        self._answer.said(text)
+        self._say(ModelSaid(text))
+
+    def generated(self) -> None:
+        """No more comes for this answer."""
+        self.playout.end()
+        self._turns.generated()
+        self._answer.generated()
+
+    def interrupted(self, now: float, at: float, unplayed: float) -> None:
+        """The model heard the caller speak over the answer, read at `at`. `unplayed`: seconds that the far end threw away."""
+        unheard = self.playout.clear() + unplayed
+        turn = self._turns.interrupted(unheard)
+        self._answer = Answer()
+        if turn is not None:
+            self._account.interruptions += 1
+            self._say(Interrupted(unheard, now - at))
+            self._turn_over(turn)
+
+    # --- towards the caller ---
+
+    def frame(self, now: float) -> AudioFrame | None:
+        """What leaves on this tick; None: nothing. `sent` or `silent` must follow."""
+        return self.playout.pull(now)
+
+    def sent(self, now: float, frame: AudioFrame) -> None:
+        """The leg has taken it."""
+        if self._turns.frame_sent(now, frame.seconds):
+            self._account.downlink_added.append(now - frame.at)
+        self.played_at = now
+        if not self.speaking:
+            self.speaking = True
+            if not self._spoke:
+                self._spoke = True
+                self._say(StageReached(SetupStage.FIRST_AUDIO_OUT, now - self._began, now - self._offered_at))
+            self._say(ModelStartedSpeaking())
+
+    def silent(self) -> None:
+        """Nothing has left on this tick: perhaps the answer is over."""
+        if self._turns.answering and not self.playout.seconds:
+            self._turn_over(self._turns.drained())
+
+    def played(self, seconds: float) -> None:
+        """`seconds` more can now have reached the caller's ears."""
+        self._turns.played(seconds)
+        if words := self._answer.heard(self._turns.heard):
+            self._reached(words)
+
+    def second(self, now: float, caller_speaking: bool) -> None:
+        """Once a second: has anybody answered?"""
+        self._turn_over(self._turns.overdue(now, caller_speaking))
+        if self.speaking:
+            self._account.playout_depth.append(self.playout.seconds)
+
+    def close(self, end: TurnEnd) -> None:
+        """The call is over; what has not left will not."""
+        self._turn_over(self._turns.closed(end, self.playout.clear()))
+
+    # --- parts ---
+
+    def _turn_over(self, turn: Turn | None) -> None:
+        if turn is None:
+            return
+        if turn.end is TurnEnd.COMPLETED and (rest := self._answer.rest()):
+            self._reached(rest)
+        self._answer = Answer()
+        self._history.answer_over()
+        if self.speaking:
+            self.speaking = False
+            self._say(ModelStoppedSpeaking())
+        self._account.add(turn)
+        self._say(TurnEnded(turn))
+
+    def _reached(self, words: str) -> None:
+        """The caller's ears have had these words of the model."""
+        self._history.model_said(words)
+        self._say(ModelHeard(words))
