@@ -6,6 +6,7 @@ GatewayError
 │   ├── Unauthorized        401   missing or wrong API key
 │   ├── NotFound            404   unknown or ended call, unknown path
 │   ├── NotAcceptable       406   no codec in common
+│   ├── Conflict            409   not possible in the state things are in
 │   ├── PreconditionFailed  412   wrong ETag
 │   ├── TooLarge            413   over a stated limit
 │   ├── UnsupportedMedia    415   wrong Content-Type
@@ -70,6 +71,13 @@ class NotAcceptable(SignalingError):
 
     status = 406
     code = "no_common_codec"
+
+
+class Conflict(SignalingError):
+    """Not possible in the state things are in; it may be in a moment."""
+
+    status = 409
+    code = "conflict"
 
 
 class PreconditionFailed(SignalingError):

@@ -360,6 +360,19 @@ class MediaReport:
 
 
 @dataclass(frozen=True, slots=True)
+class PacketsWithheld:
+    """A demonstration threw media packets away for `seconds`, so many each way. Of the caller's audio that was lost,
+    `restored` seconds came back from redundancy and `concealed` seconds were made up.
+    """
+
+    seconds: float
+    lost_in: int
+    lost_out: int
+    restored: float
+    concealed: float
+
+
+@dataclass(frozen=True, slots=True)
 class CallReport:
     """What the call's own buffers did since the last report (about 5 s)."""
 
@@ -443,6 +456,7 @@ CallEvent = (
     | ToolEnded
     | BudgetReached
     | MediaReport
+    | PacketsWithheld
     | CallReport
     | Trouble
     | ModelMessageSkipped

@@ -13,7 +13,7 @@ from gateway.errors import NotFound, Refused
 from gateway.events import EndReason, LegKind, Refusal
 from gateway.ledger import Ledger, Tab
 from gateway.legs.base import Leg
-from gateway.model.base import Model
+from gateway.model.base import CALL, Model
 from gateway.model.tools.desk import OWN_TOOLS, Tools
 from gateway.profile import Profile
 
@@ -160,6 +160,7 @@ class Registry:
                 call.hang_up(EndReason.DRAINED)
 
     async def _live(self, call: Call) -> None:
+        CALL.set(call.call_id)  # in this task and all that it starts
         self._clock.add(call)
         try:
             try:

@@ -7,11 +7,13 @@ import functools
 import gc
 import logging
 import signal
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
+from google.auth.credentials import Credentials
 from prometheus_client import CollectorRegistry
 
 from gateway.clock import Clock
@@ -26,6 +28,7 @@ from gateway.legs.webrtc.leg import WebRtcSettings, answer
 from gateway.legs.webrtc.udp_mux import UdpMux
 from gateway.media import opus
 from gateway.model.base import Model
+from gateway.model.credentials import default_credentials, fixed_token
 from gateway.model.gemini import GeminiModel, GeminiSettings
 from gateway.model.services import Services
 from gateway.model.tools.toolbox import open_toolbox
@@ -35,12 +38,15 @@ from gateway.registry import Registry
 from gateway.store.memory import MemoryStore
 from gateway.telemetry.log import CallLog
 from gateway.telemetry.metrics import Metrics
-from gateway.wire.gemini_setup import capabilities, left_out
+from gateway.wire.gemini_setup import Backend, capabilities, left_out
 
 log = logging.getLogger(__name__)
 
 EMULATOR_KEY = "emulator"
 """The emulator takes any key; this one says in its records who called."""
+
+TAG_HEADER = "x-emulator-tag"
+"""By this the emulator knows which call a session is for, so that the page can break its own."""
 
 
 async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
@@ -55,7 +61,7 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
     drain = asyncio.Event()
     async with AsyncExitStack() as stack:
         profiles = _profiles(config)
-        model = await _services(config, profiles, stack)
+        model, emulator = await _services(config, profiles, stack)
         mux = await _mux(config)
         stack.push_async_callback(mux.close)
 
@@ -97,6 +103,7 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
             watch=metrics,
             model=name,
             emulator=emulated,
+            break_model=None if emulator is None else functools.partial(_break_model, emulator),
         )
         private = make_admin_app(registry, prometheus, drain.set, model=name, emulator=emulated)
         admin = await listen(private, config.admin.host, config.admin.port)
@@ -140,7 +147,7 @@ def _profiles(config: Config) -> dict[str, Profile]:
     for name, profile in config.profiles.items():
         backend = config.backends[profile.backend] if profile.backend else config.model
         found[name] = replace(profile, model=profile.model or backend.model)
-        for option in left_out(found[name], capabilities(found[name].model)):
+        for option in left_out(found[name], capabilities(found[name].model, backend.backend)):
             where = {"profile": name, "model": found[name].model}
             log.warning(f"profile {name}: {found[name].model} does not take {option}", extra=where)
     return found
@@ -156,18 +163,41 @@ async def _services(config: Config, profiles: Mapping[str, Profile], stack: Asyn
             "no Gemini key: the built-in emulator answers, a parrot",
             extra={"emulator": emulator.base_url, "ca_file": str(emulator.ca_file)},
         )
+    credentials = await asyncio.to_thread(_credentials, backends)
     models: dict[str, Model] = {}
     for name, backend in backends.items():
-        settings = _gemini_settings(backend)
+        settings = gemini_settings(backend, credentials[name])
         if emulator is not None:
             settings = replace(settings, api_key=EMULATOR_KEY, base_url=emulator.base_url, ca_file=str(emulator.ca_file))
-        models[name] = model = GeminiModel(settings)
+        models[name] = model = _gemini(settings)
         stack.push_async_callback(model.close)
         await model.warm_up()
     return Services(models, {name: backend.model for name, backend in backends.items()}, profiles)
 
 
-def _gemini_settings(backend: ModelConfig) -> GeminiSettings:
+def _credentials(backends: Mapping[str, ModelConfig]) -> dict[str, Credentials | None]:
+    """Who we are on Google Cloud, for each backend that asks. Blocks. Raises ConfigError with all that is missing."""
+    found: dict[str, Credentials | None] = {}
+    faults: list[str] = []
+    for name, backend in backends.items():
+        try:
+            found[name] = credentials_of(backend)
+        except ConfigError as error:
+            faults += [f"backends.{name}: {fault}" if name else f"model: {fault}" for fault in error.faults]
+    if faults:
+        raise ConfigError(faults)
+    return found
+
+
+def credentials_of(backend: ModelConfig) -> Credentials | None:
+    """Who we are on Google Cloud; None where a key says it. Blocks, raises ConfigError."""
+    if backend.backend is not Backend.VERTEX or not backend.project:
+        return None
+    return fixed_token(EMULATOR_KEY) if backend.emulator else default_credentials(backend.credentials_file)
+
+
+def gemini_settings(backend: ModelConfig, credentials: Credentials | None) -> GeminiSettings:
+    """A service of the configuration as its client wants it."""
     return GeminiSettings(
         api_key=backend.api_key,
         base_url=backend.base_url,
@@ -175,7 +205,18 @@ def _gemini_settings(backend: ModelConfig) -> GeminiSettings:
         model=backend.model,
         api_version=backend.api_version,
         fast_frames=backend.fast_frames,
+        backend=backend.backend,
+        project=backend.project,
+        location=backend.location,
+        credentials=credentials,
     )
+
+
+def _gemini(settings: GeminiSettings) -> GeminiModel:
+    try:
+        return GeminiModel(settings)
+    except ssl.SSLError:
+        raise ConfigError([f"{settings.ca_file}: holds no certificate that can be read"]) from None
 
 
 async def _mux(config: Config) -> UdpMux:

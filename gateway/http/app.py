@@ -14,6 +14,7 @@ from gateway.http.calls import Calls
 from gateway.http.ops import Admin, Probes
 from gateway.http.page import WEB_ROOT, Page
 from gateway.http.problem import problems
+from gateway.http.trouble import BreakModel, Trouble
 from gateway.http.watch import Unwatched, Watch, timed
 from gateway.http.whip import BODY_TIMEOUT, Answer, Whip
 from gateway.profile import Profile
@@ -34,12 +35,14 @@ def make_app(
     cors_origins: frozenset[str] = frozenset(),
     ice_servers: Sequence[IceServer] = (),
     watch: Watch | None = None,
+    break_model: BreakModel | None = None,
     web_root: Path = WEB_ROOT,
     body_timeout: float = BODY_TIMEOUT,
 ) -> web.Application:
     """The public application: page, WHIP, `/v1`, probes.
 
     `answer(offer, offered_at)` makes the leg and the SDP answer; `model` is what `/v1/profiles` names as answering.
+    `break_model` lets callers break things on purpose: without it there is no such route.
     """
     watch = watch or Unwatched()
     app = web.Application(
@@ -48,6 +51,8 @@ def make_app(
     )
     app.add_routes(Whip(registry, answer, profiles, api_keys, ice_servers, watch, body_timeout).routes())
     app.add_routes(Calls(registry, profiles, model=model, emulator=emulator).routes())
+    if break_model is not None:
+        app.add_routes(Trouble(registry, break_model, body_timeout).routes())
     app.add_routes(Probes(registry).routes())
     app.add_routes(Page(web_root).routes())
     return app

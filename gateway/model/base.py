@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -18,6 +19,9 @@ from gateway.events import (
     TokensUsed,
 )
 from gateway.profile import Profile
+
+CALL: ContextVar[str] = ContextVar("gateway_call", default="")
+"""Id of the call that a task works for; the registry sets it. Not for decisions: a name tag on what leaves this process."""
 
 
 class AudioOut(NamedTuple):

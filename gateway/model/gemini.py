@@ -15,7 +15,7 @@ from google.auth.credentials import Credentials
 from google.genai import types
 
 from gateway.dialog.history import History
-from gateway.model.base import ModelSession
+from gateway.model.base import CALL, ModelSession
 from gateway.model.connection import CLOSE_TIMEOUT, WRITE_LIMIT, FastLink, Link, LiveConnection, SdkLink
 from gateway.model.failures import CONNECT_ERRORS, OPEN_TIMEOUT, NotConnected, classify, describe
 from gateway.model.session import GeminiSession, Socket
@@ -62,6 +62,8 @@ class GeminiSettings:
     """Vertex AI: the Google Cloud project; empty: the key is one of Vertex AI in express mode."""
     location: str = ""
     """Vertex AI: its region."""
+    tag_header: str = ""
+    """HTTP header that tells the far end which call a socket is for (only our own emulator is told); empty: none."""
     credentials: Credentials | None = field(default=None, repr=False)
     """Vertex AI with a project: who we are; None: the environment's application default credentials."""
 
@@ -150,6 +152,8 @@ class GeminiModel:
             try:
                 can = capabilities(model, self._settings.backend)
                 config = types.LiveConnectConfig(**connect_config(profile, can, handle, seeded=seeded))
+                if self._settings.tag_header and (call := CALL.get()):
+                    config.http_options = types.HttpOptions(headers={self._settings.tag_header: call})
             except ValueError as exc:
                 raise _not_connected(SETTINGS, exc) from exc
             try:

@@ -3,7 +3,7 @@
 Names and shapes are those of `@pipecat-ai/client-js` (protocol 2.x, docs.pipecat.ai "RTVI standard"), so that its clients work
 as they are. A function of the client's is asked for by `llm-function-call-in-progress`, which took the place of the older
 `llm-function-call`; clients that know both would run it twice if both were sent. Ours beside the standard: `bot-interrupted`;
-`metrics.turn`; `server-message` of type `call-ended`, `budget` and `model-swapped`.
+`metrics.turn`; `server-message` of type `call-ended`, `budget`, `model-swapped` and, in a demonstration, `packets-withheld`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from gateway.events import (
     ModelStartedSpeaking,
     ModelStoppedSpeaking,
     ModelSwapped,
+    PacketsWithheld,
     PushToTalk,
     SendText,
     StateChanged,
@@ -257,6 +258,10 @@ class RtviSession:
             case ModelSwapped(kind=kind, result=result):
                 seconds = {name: round(getattr(event, name), 3) for name in ("gap", "replayed", "lost")}
                 messages.append(("server-message", {"type": "model-swapped", "kind": kind, "result": result} | seconds))
+            case PacketsWithheld(seconds=seconds, lost_in=lost_in, lost_out=lost_out):
+                data = {"type": "packets-withheld", "seconds": seconds, "lost_in": lost_in, "lost_out": lost_out}
+                mended = {"restored": round(event.restored, 3), "concealed": round(event.concealed, 3)}
+                messages.append(("server-message", data | mended))
             case BudgetReached(level=level, scope=scope, unit=unit):
                 # Not the amounts: what others have spent is not this caller's to know.
                 messages.append(("server-message", {"type": "budget", "level": level, "scope": scope, "unit": unit}))

@@ -48,9 +48,13 @@ class FakeWhipLeg(FakeLeg):
         self.etag = "ice-1"
         self.offer = offer
         self.fragments: list[Fragment] = []
+        self.losses: list[tuple[float, float, int]] = []
 
     async def add_candidates(self, fragment: Fragment) -> None:
         self.fragments.append(fragment)
+
+    def lose(self, share: float, seconds: float, seed: int) -> None:
+        self.losses.append((share, seconds, seed))
 
 
 @dataclass
@@ -90,6 +94,12 @@ class House:
     legs: list[FakeWhipLeg] = field(default_factory=list)
     fail: Exception | None = None
     """Raised instead of an answer."""
+    broken: list[tuple[str, str]] = field(default_factory=list)
+    has_session: bool = True
+
+    def break_model(self, call_id: str, words: str) -> bool:
+        self.broken.append((call_id, words))
+        return self.has_session
 
     async def answer(self, offer: Offer, offered_at: float) -> tuple[WhipLeg, str]:
         assert 0 <= time.monotonic() - offered_at < 60
@@ -118,7 +128,7 @@ async def house(max_calls: int = 3, **options: Any) -> AsyncIterator[House]:
         loop=loop,
     )
     made = House(None, registry, diary, watch, None)  # type: ignore[arg-type]  # the two are filled in below
-    options = {"model": "gemini-3.8-live", "emulator": True, "watch": watch} | options
+    options = {"model": "gemini-3.8-live", "emulator": True, "watch": watch, "break_model": made.break_model} | options
     made.app = make_app(registry, made.answer, options.pop("profiles", PROFILES), **options)
     listener = await listen(made.app, "127.0.0.1", 0)
     try:

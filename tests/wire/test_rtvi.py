@@ -32,6 +32,7 @@ from gateway.events import (
     ModelStartedSpeaking,
     ModelStoppedSpeaking,
     ModelSwapped,
+    PacketsWithheld,
     PushToTalk,
     SendText,
     StateChanged,
@@ -383,6 +384,15 @@ def test_a_caller_reads_that_a_budget_is_reached_but_not_how_much_was_spent() ->
     session.heard(ClientReady())
     (text,) = session.tell(BudgetReached("soft", "day", "usd", 99.0, 100.0))
     assert json.loads(text)["data"] == {"type": "budget", "level": "soft", "scope": "day", "unit": "usd"}
+
+
+def test_a_client_reads_what_a_demonstration_of_losses_cost() -> None:
+    assert told(session(), PacketsWithheld(10.0, lost_in=48, lost_out=51, restored=0.92, concealed=0.04)) == [
+        (
+            "server-message",
+            {"type": "packets-withheld", "seconds": 10.0, "lost_in": 48, "lost_out": 51, "restored": 0.92, "concealed": 0.04},
+        )
+    ]
 
 
 def test_a_client_reads_of_every_swap_what_it_cost() -> None:

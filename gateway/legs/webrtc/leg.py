@@ -4,7 +4,8 @@
                                                           Sender ▶ srtp ▶ socket
 
 aiortc does DTLS and SCTP, aioice does ICE; no packet of audio passes through either, nor through a queue or a task. What has
-to happen now and then (RTCP, reports, the silence watchdog) happens on the call's tick, so a leg has no timer.
+to happen now and then (RTCP, reports, the silence watchdog) happens on the call's tick. The one timer of a leg runs only while a
+hole holds the caller's words back: waiting for the next tick would keep them 20 ms longer.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ import pylibsrtp
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
 
 from gateway.errors import LegError, PacketError, Unprocessable
-from gateway.events import CallEvent, EndReason, LegKind, SetupStage, StageReached
+from gateway.events import CallEvent, EndReason, LegKind, PacketsWithheld, SetupStage, StageReached
 from gateway.legs.base import Ability, LegSink
 from gateway.legs.webrtc.answer import FarEnd, NearEnd, choose, far_end, write_answer
 from gateway.legs.webrtc.channel import Channel
 from gateway.legs.webrtc.ice import MuxConnection
 from gateway.legs.webrtc.receiver import Receiver
 from gateway.legs.webrtc.report import MediaReports, Tally
+from gateway.legs.webrtc.rough import Rough
 from gateway.legs.webrtc.sender import Sender
-from gateway.legs.webrtc.udp_mux import UdpMux
+from gateway.legs.webrtc.udp_mux import UdpMux, guarded
 from gateway.media.audio import AudioFrame
 from gateway.media.codec import SPEECH, CodecName
 from gateway.media.dtmf import Digit
@@ -60,6 +62,9 @@ FAR_BUFFER = 0.06
 
 LAST_WORDS = 3.0
 """Seconds that an ending call waits for its data channel to come up, when there is a reason that the caller must read."""
+
+EARLY = 0.001
+"""Seconds by which a hole's deadline must have moved forward for its timer to be set anew."""
 
 _MUST_BE_READ = frozenset({EndReason.MODEL_REFUSED, EndReason.MODEL_UNAVAILABLE})
 
@@ -121,12 +126,14 @@ class WebRtcLeg:
         self._sink: LegSink | None = None  # None before start, and again when nothing more may be told
         self._rx: pylibsrtp.Session | None = None
         self._tx: pylibsrtp.Session | None = None
+        self._hole_timer: asyncio.TimerHandle | None = None
         self._heard_media = False
         self._media_at = 0.0
         self._quiet_limit = settings.media_timeout
         self._in_flight: deque[tuple[float, float]] = deque()  # (when it is heard, seconds); a second of it at most
         self._rtcp_due = self._report_due = 0.0
         self._reports = MediaReports(offered_at)
+        self._rough: Rough | None = None
         self._opened = asyncio.Event()
         self._bringing_up: asyncio.Task[None] | None = None
         self._pump: asyncio.Future[None] | None = None
@@ -189,7 +196,9 @@ class WebRtcLeg:
         if packet is not None:
             remote, port = self._ice.remote, self._ice.port
             if remote is not None and port is not None:
-                port.sendto(self._tx.protect(packet), remote)
+                protected = self._tx.protect(packet)
+                if self._rough is None or not self._rough.loses_out(now):
+                    port.sendto(protected, remote)
         in_flight = self._in_flight
         if frame is not None:
             in_flight.append((now + FAR_BUFFER + (self._sender.rtt or 0.0) / 2, frame.seconds))
@@ -228,6 +237,14 @@ class WebRtcLeg:
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._hang_up(reason))
         await asyncio.shield(self._closing)
+
+    def lose(self, share: float, seconds: float, seed: int) -> None:
+        """For demonstrations: throw away `share` (0 to 1) of the media packets of both directions for so long, from now on.
+
+        How that went is told at the end, as PacketsWithheld. A loss under way gives way to the new one.
+        """
+        heard = self._receiver
+        self._rough = Rough(share, self._clock(), seconds, seed, restored=heard.fec_seconds, concealed=heard.plc_seconds)
 
     # --- up ---
 
@@ -289,6 +306,8 @@ class WebRtcLeg:
         rx, sink = self._rx, self._sink
         if rx is None or sink is None or len(data) < 12:
             return  # before the keys are there it can't be read, and after the end nobody wants it
+        if self._rough is not None and self._rough.loses_in(now):
+            return
         try:
             if 191 < data[1] < 224:
                 self._control(rx.unprotect_rtcp(data), now)
@@ -308,6 +327,33 @@ class WebRtcLeg:
             self._reached(SetupStage.FIRST_RTP_IN)
         if heard:
             self._deliver(heard, sink)
+        if (until := self._receiver.gives_up_at) is not None:
+            self._wake_at(until)
+
+    def _wake_at(self, until: float) -> None:
+        """Look at the hole then. One timer at a time: one that comes too early finds nothing due and sets itself again."""
+        timer = self._hole_timer
+        if timer is not None:
+            if timer.when() <= until + EARLY:
+                return
+            timer.cancel()
+        self._hole_timer = asyncio.get_running_loop().call_at(until, guarded, self, self._look_at_hole)
+
+    def _look_at_hole(self) -> None:
+        self._hole_timer = None
+        sink = self._sink
+        if sink is None:
+            return
+        heard = self._receiver.poll(self._clock())
+        if heard:
+            self._deliver(heard, sink)
+        if (until := self._receiver.gives_up_at) is not None:
+            self._wake_at(until)
+
+    def _forget_hole(self) -> None:
+        if self._hole_timer is not None:
+            self._hole_timer.cancel()
+            self._hole_timer = None
 
     def _deliver(self, heard: Sequence[AudioFrame | Digit], sink: LegSink) -> None:
         for value in heard:
@@ -358,6 +404,10 @@ class WebRtcLeg:
         if now >= self._rtcp_due:
             self._rtcp_due = now + RTCP_EVERY * random.uniform(0.5, 1.5)
             self._control_out(self._sender.report(now, self._receiver.report_block(now)))
+        rough = self._rough
+        if rough is not None and rough.over(now):
+            self._rough = None
+            self._tell_losses(rough, sink)
         if now >= self._report_due:
             self._report_due = now + REPORT_EVERY
             self._report(sink, now)
@@ -367,6 +417,17 @@ class WebRtcLeg:
 
     def _report(self, sink: LegSink, now: float) -> None:
         sink.note(self._reports.make(self._receiver, self._sender, self.tally, now))
+
+    def _tell_losses(self, rough: Rough, sink: LegSink) -> None:
+        withheld = PacketsWithheld(
+            rough.until - rough.began,
+            rough.lost_in,
+            rough.lost_out,
+            self._receiver.fec_seconds - rough.restored,
+            self._receiver.plc_seconds - rough.concealed,
+        )
+        sink.note(withheld)
+        self.tell(withheld)
 
     def _last_report(self, sink: LegSink) -> None:
         """What happened since the last one would be missing from the call's account."""
@@ -410,6 +471,7 @@ class WebRtcLeg:
 
     def _gone(self, reason: EndReason) -> None:
         sink, self._sink = self._sink, None
+        self._forget_hole()
         if sink is None:
             return
         self._last_report(sink)
@@ -420,6 +482,7 @@ class WebRtcLeg:
 
     async def _hang_up(self, reason: EndReason) -> None:
         sink, self._sink = self._sink, None
+        self._forget_hole()
         if sink is not None:
             self._last_report(sink)
         if self._channel is not None:
