@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry
 from gateway.clock import Clock
 from gateway.config import Config, ModelConfig
 from gateway.emulator import Emulator
+from gateway.emulator.faults import parse_options
 from gateway.errors import ConfigError
 from gateway.events import CallEvent, CallInfo
 from gateway.http.app import make_admin_app, make_app
@@ -153,7 +154,9 @@ def _profiles(config: Config) -> dict[str, Profile]:
     return found
 
 
-async def _services(config: Config, profiles: Mapping[str, Profile], stack: AsyncExitStack) -> Services:
+async def _services(
+    config: Config, profiles: Mapping[str, Profile], stack: AsyncExitStack
+) -> tuple[Services, Emulator | None]:
     backends = {"": config.model, **config.backends}
     emulator = None
     if config.model.emulator:
@@ -169,10 +172,16 @@ async def _services(config: Config, profiles: Mapping[str, Profile], stack: Asyn
         settings = gemini_settings(backend, credentials[name])
         if emulator is not None:
             settings = replace(settings, api_key=EMULATOR_KEY, base_url=emulator.base_url, ca_file=str(emulator.ca_file))
+            settings = replace(settings, tag_header=TAG_HEADER)
         models[name] = model = _gemini(settings)
         stack.push_async_callback(model.close)
         await model.warm_up()
-    return Services(models, {name: backend.model for name, backend in backends.items()}, profiles)
+    return Services(models, {name: backend.model for name, backend in backends.items()}, profiles), emulator
+
+
+def _break_model(emulator: Emulator, call_id: str, words: str) -> bool:
+    """See `http.trouble.BreakModel`."""
+    return emulator.break_session(call_id, parse_options(words))
 
 
 def _credentials(backends: Mapping[str, ModelConfig]) -> dict[str, Credentials | None]:
