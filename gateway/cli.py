@@ -98,7 +98,7 @@ def _run(work: Coroutine[Any, Any, int]) -> int:
 def secrets(config: Config) -> list[str]:
     """Everything in the configuration that no log line may hold."""
     found = [
-        config.model.api_key,
+        *(service.api_key for service in (config.model, *config.backends.values())),
         *(key.secret for key in config.http.api_keys),
         *(each.credential for each in config.ice_servers),
     ]

@@ -154,9 +154,7 @@ def _profiles(config: Config) -> dict[str, Profile]:
     return found
 
 
-async def _services(
-    config: Config, profiles: Mapping[str, Profile], stack: AsyncExitStack
-) -> tuple[Services, Emulator | None]:
+async def _services(config: Config, profiles: Mapping[str, Profile], stack: AsyncExitStack) -> tuple[Services, Emulator | None]:
     backends = {"": config.model, **config.backends}
     emulator = None
     if config.model.emulator:

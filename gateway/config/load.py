@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.config import policies, tables, tools, values
+from gateway.config import backends, policies, tables, tools, values
 from gateway.config.settings import SETTINGS, Setting
 from gateway.config.tables import Fault, Read
 from gateway.config.tree import AdminConfig, CallsConfig, Config, HttpConfig, LogConfig, ModelConfig, UdpConfig
 from gateway.errors import ConfigError
+from gateway.wire.gemini_setup import Backend
 
 T = TypeVar("T")
 
@@ -56,16 +57,16 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], *, read: Read = r
             profiles[name] = replace(profiles[name], tools=specs)
     policies.complete(profiles, document.get("profiles", {}), faults.append)
     services = {path.removeprefix("model."): value for path, value in found.items() if path.startswith("model.")}
-    backends = policies.backends(document.get("backends", {}), services, faults.append, read)
-    models = {"": str(found.get("model.model", ""))} | {name: str(options.get("model", "")) for name, options in backends.items()}
-    policies.check_services(profiles, backends, models, bool(found.get("model.unknown_models")), faults.append)
+    others = backends.backends(document.get("backends", {}), services, faults.append, read)
+    models = {"": str(found.get("model.model", ""))} | {name: str(options.get("model", "")) for name, options in others.items()}
+    backends.check_services(profiles, others, models, bool(found.get("model.unknown_models")), faults.append)
     prices = policies.prices(document.get("prices", []), faults.append)
     keys = tables.keys(found.get("http.api_keys", ""), document.get("keys", {}), faults.append, read)
     for key in keys:
         unknown = sorted((key.profiles or frozenset()) - set(profiles))
         faults += [f"keys.{key.name}.profiles: no profile is called {name!r}" for name in unknown]
     servers = tables.ice_servers(document.get("ice_servers", []), faults.append, read)
-    emulator = _check_rules(found, origins, bool(keys), faults.append, read)
+    emulator = _check_rules(found, origins, bool(keys), services, faults.append, read)
     if faults:
         raise ConfigError(faults)
     if emulator and not found["model.emulator"]:
@@ -76,12 +77,12 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], *, read: Read = r
         http=_part(HttpConfig, "http", found | {"http.api_keys": keys}),
         admin=_part(AdminConfig, "admin", found),
         udp=_part(UdpConfig, "udp", found),
-        model=_part(ModelConfig, "model", found | {"model.emulator": emulator}),
+        model=ModelConfig(**backends.complete(services | {"emulator": emulator})),
         calls=_part(CallsConfig, "calls", found),
         log=_part(LogConfig, "log", found),
         ice_servers=servers,
         profiles=profiles,
-        backends=policies.model_configs({name: options | {"emulator": emulator} for name, options in backends.items()}),
+        backends=backends.model_configs({name: options | {"emulator": emulator} for name, options in others.items()}),
         prices=prices,
         origins=origins,
     )
@@ -177,7 +178,9 @@ def _toml_text(setting: Setting, value: object, fault: Fault) -> str | None:
     return None
 
 
-def _check_rules(found: Mapping[str, Any], origins: Mapping[str, str], keys: bool, fault: Fault, read: Read) -> bool:
+def _check_rules(
+    found: Mapping[str, Any], origins: Mapping[str, str], keys: bool, services: Mapping[str, Any], fault: Fault, read: Read
+) -> bool:
     """What settings mean together. Returns whether the emulator answers; rules about a setting that is at fault wait."""
     host = found.get("http.host")
     loopback = host is None or values.is_loopback(host)
@@ -185,10 +188,12 @@ def _check_rules(found: Mapping[str, Any], origins: Mapping[str, str], keys: boo
         fault(f"{host} can be reached by others: set GATEWAY_API_KEYS, or --insecure-no-auth to let anyone call")
     if found.get("http.port") and found.get("http.port") == found.get("admin.port"):
         fault("http.port and admin.port must differ")
-    ca_file = found.get("model.ca_file")
-    certificate = tables.from_file("model.ca_file", ca_file, fault, read) if ca_file else None
-    if certificate is not None and "-----BEGIN CERTIFICATE-----" not in certificate:
-        fault(f"model.ca_file: {ca_file} holds no PEM certificate")
+    backends.check_ca_file("model.ca_file", found.get("model.ca_file"), fault, read)
+    if {f"model.{name}" for name in ("backend", "emulator", "api_key", *backends.OF_VERTEX)} <= set(found):
+        given = [name for name in services if origins[f"model.{name}"] not in backends.NOT_OURS]
+        backends.check("model", services, given, fault, read)
+    if found.get("model.backend") is Backend.VERTEX:
+        return bool(found.get("model.emulator"))
     if found.get("model.emulator", True) or found.get("model.api_key", "?"):
         return bool(found.get("model.emulator"))
     if origins["model.base_url"] != "default":

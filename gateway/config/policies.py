@@ -1,25 +1,22 @@
-"""The tables inside a profile that say how its calls behave, the services it may be answered by, and what they cost.
+"""The tables inside a profile that say how its calls behave, and what tokens cost.
 
-`[profiles.NAME.listening]`, `.compression`, `.budget.call` (`key`, `day`), `[backends.NAME]`, `[[prices]]`.
+`[profiles.NAME.listening]`, `.compression`, `.budget.call` (`key`, `day`), `[[prices]]`.
 """
 
 from __future__ import annotations
 
-import difflib
 import enum
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import date
 from typing import Any, TypeVar
 
 from gateway.config import values
-from gateway.config.tables import Fault, Read, between, entries, from_file, one_of, read_fields, read_secret
-from gateway.config.tree import ModelConfig
+from gateway.config.tables import Fault, between, one_of, read_fields
 from gateway.dialog.budget import Budget, Limits, Scope
 from gateway.dialog.prices import Price, price_of
 from gateway.profile import Compression, Endpointing, Listening, Profile, Sensitivity, TurnCoverage
-from gateway.wire.gemini_setup import MODELS, RETIRED, capabilities
 
 E = TypeVar("E", bound=enum.StrEnum)
 Checks = Mapping[str, Callable[[object], Any]]
@@ -136,94 +133,8 @@ def _differences(part: Any, default: Any) -> list[str]:
     return [f"{name} = {json.dumps(value)}" for name, value in values_ if value != getattr(default, name)]
 
 
-# --- backends ---
-
-
-def backends(table: object, first: dict[str, Any], fault: Fault, read: Read) -> dict[str, dict[str, Any]]:
-    """`[backends.NAME]`: what differs from the `[model]` table. Values by the names of `ModelConfig`, complete."""
-    checks: Checks = {
-        "api_key": one_of(str, "a string"),
-        "api_key_file": one_of(str, "a string"),
-        "base_url": _text(values.https_url),
-        "ca_file": _text(values.path),
-        "api_version": _text(values.api_version),
-        "model": _text(values.model),
-    }
-    found: dict[str, dict[str, Any]] = {}
-    for name, entry in entries("backends", table, fault):
-        where = f"backends.{name}"
-        options = read_fields(where, entry, checks, fault)
-        key = read_secret(where, options, "api_key", fault, read)
-        own = {field: value for field, value in options.items() if field not in ("api_key", "api_key_file")}
-        if not entry:
-            fault(f"{where}: differs in nothing from [model]")
-        try:
-            own |= {"api_key": values.secret(key)} if key else {}
-            found[values.name(name)] = first | own
-        except ValueError as error:
-            fault(f"{where}: {error}")
-        if ca_file := own.get("ca_file"):
-            from_file(f"{where}.ca_file", ca_file, fault, read)
-    return found
-
-
 def _text(parse: Callable[[str], object]) -> Callable[[object], object]:
     return lambda value: parse(one_of(str, "a string")(value))
-
-
-def check_services(
-    profiles: Mapping[str, Profile], backends: Iterable[str], models: Mapping[str, str], unknown_models: bool, fault: Fault
-) -> None:
-    """Names that lead nowhere, and fallbacks that lead in a circle.
-
-    `models`: each backend's default model by its name; `""` is the `[model]` table.
-    """
-    for profile in profiles.values():
-        where = f"profiles.{profile.name}"
-        if profile.backend and profile.backend not in backends:
-            fault(f"{where}.backend: no backend is called {profile.backend!r}")
-        if profile.model:
-            _check_model(f"{where}.model", profile.model, unknown_models, fault)
-        if profile.fallback and profile.fallback not in profiles:
-            fault(f"{where}.fallback: no profile is called {profile.fallback!r}")
-        elif profile.fallback:
-            _check_fallback(where, profile, profiles, models, fault)
-
-
-def _check_model(where: str, model: str, unknown_models: bool, fault: Fault) -> None:
-    name = model.rpartition("/")[2]
-    if since := RETIRED.get(name):
-        fault(f"{where}: {model} was shut down on {since}")
-    elif not capabilities(model).model and not unknown_models:
-        near = difflib.get_close_matches(name, [row.model for row in MODELS], 1)
-        hint = f"meant {near[0]}?" if near else f"known: {', '.join(row.model for row in MODELS)}"
-        fault(f"{where}: {model} is no Live model this version knows; {hint} (model.unknown_models = true takes it all the same)")
-
-
-def _check_fallback(
-    where: str, profile: Profile, profiles: Mapping[str, Profile], models: Mapping[str, str], fault: Fault
-) -> None:
-    seen = [profile.name]
-    at = profile
-    while at.fallback and at.fallback in profiles:
-        if at.fallback in seen:
-            if at.fallback == profile.name:  # once per circle and member; a profile that leads into one is not its fault
-                fault(f"{where}.fallback: leads in a circle: {' → '.join([*seen, at.fallback])}")
-            return
-        at = profiles[at.fallback]
-        seen.append(at.name)
-    other = profiles[profile.fallback]
-    if (profile.backend, _model_of(profile, models)) == (other.backend, _model_of(other, models)):
-        fault(f"{where}.fallback: {other.name} has the same backend and model")
-
-
-def _model_of(profile: Profile, models: Mapping[str, str]) -> str:
-    return profile.model or models.get(profile.backend, "")
-
-
-def model_configs(found: Mapping[str, Mapping[str, Any]]) -> dict[str, ModelConfig]:
-    """The backends as values, once nothing is at fault."""
-    return {name: ModelConfig(**options) for name, options in found.items()}
 
 
 # --- prices ---

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from gateway.config import policies
+from gateway.config import backends, policies
 from gateway.config.load import CONFIG_ENV, TABLES
 from gateway.config.settings import SETTINGS, Setting
 from gateway.config.tables import PROFILE_FIELDS
@@ -36,9 +36,7 @@ def describe(config: Config) -> str:
         for tool in profile.tools:
             lines += ["", f"[profiles.{profile.name}.tools.{tool.name}]", *tool_lines(tool, MASK)]
     for name, backend in config.backends.items():
-        lines += ["", f"[backends.{name}]", f'api_key = "{MASK}"' if backend.api_key else 'api_key = ""']
-        options = {field: getattr(backend, field) or "" for field in ("model", "base_url", "ca_file", "api_version")}
-        lines += [f"{field} = {json.dumps(value)}" for field, value in options.items()]
+        lines += backends.lines(name, backend, MASK)
     for price in config.prices:
         lines += ["", "[[prices]]", *(f"{field} = {json.dumps(value)}" for field, value in asdict(price).items())]
     for key_ in config.http.api_keys:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from gateway.access import ApiKey
 from gateway.dialog.prices import Price
 from gateway.profile import Profile
+from gateway.wire.gemini_setup import Backend
 from gateway.wire.whip import IceServer
 
 
@@ -55,6 +56,12 @@ class ModelConfig:
     api_key: str = field(default="", repr=False)
     unknown_models: bool = False
     """Profiles may name models that this version does not know."""
+    backend: Backend = Backend.DEVELOPER
+    project: str = ""
+    """Vertex AI: the Google Cloud project; empty: `api_key` is one of its express mode."""
+    location: str = ""
+    credentials_file: str | None = None
+    """Vertex AI with a project: who we are; None: whatever Google's application default credentials find."""
 
 
 @dataclass(frozen=True, slots=True)

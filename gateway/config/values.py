@@ -9,12 +9,16 @@ import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from gateway.wire.gemini_setup import Backend
+
 # RFC 6750 §2.1: what a Bearer header can carry.
 _TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _ICE_URL = re.compile(r"(?:stuns?|turns?):[A-Za-z0-9.:\[\]_-]+(?:\?transport=(?:udp|tcp))?")
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/@:-]{0,199}")
+_PROJECT = re.compile(r"[a-z0-9][a-z0-9.:-]{0,62}")
+_LOCATION = re.compile(r"[a-z][a-z0-9-]{0,31}")
 _API_VERSION = re.compile(r"v[0-9][a-z0-9]{0,15}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -140,6 +144,31 @@ def api_version(value: str) -> str:
     if _API_VERSION.fullmatch(value) is None:
         raise ValueError("must be an API version, such as v1beta")
     return value
+
+
+def backend(value: str) -> Backend:
+    try:
+        return Backend(value.strip().lower())
+    except ValueError:
+        raise ValueError(f"must be one of {', '.join(Backend)}") from None
+
+
+def project(value: str) -> str:
+    if _PROJECT.fullmatch(value) is None:
+        raise ValueError("must be the id or number of a Google Cloud project")
+    return value
+
+
+def location(value: str) -> str:
+    """It becomes part of a host name."""
+    if _LOCATION.fullmatch(value) is None:
+        raise ValueError("must be a Google Cloud location, such as us-central1")
+    return value
+
+
+def or_empty(parse: Callable[[str], str]) -> Callable[[str], str]:
+    """Takes an empty text too: it stands for what follows from other settings."""
+    return lambda value: parse(value) if value else ""
 
 
 def level(value: str) -> str:

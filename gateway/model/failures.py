@@ -5,12 +5,15 @@ from __future__ import annotations
 import ssl
 from socket import gaierror
 
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.genai import errors
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from gateway.wire.gemini_faults import (
+    BAD_CREDENTIALS,
     DNS,
     NO_ADDRESS,
+    NO_SIGN_IN,
     NOT_LIVE,
     TLS,
     UNCONFIRMED,
@@ -25,7 +28,10 @@ from gateway.wire.gemini_faults import (
 OPEN_TIMEOUT = 8.0
 """Seconds for the upgrade to a WebSocket alone."""
 
-CONNECT_ERRORS = (errors.APIError, ConnectionClosed, InvalidHandshake, InvalidURI, OSError, TypeError, ValueError, AttributeError)
+CONNECT_ERRORS = (
+    *(errors.APIError, ConnectionClosed, InvalidHandshake, InvalidURI, OSError, GoogleAuthError),
+    *(TypeError, ValueError, AttributeError),
+)
 """What the SDK's connect raises. The last three are its parser on an odd first message."""
 
 LINK_ERRORS = (errors.APIError, ConnectionClosed, OSError)
@@ -47,6 +53,10 @@ def classify(exc: BaseException) -> Failure:
             return closed(code, details if isinstance(details, str) else "")
         case ConnectionClosed(rcvd=rcvd):
             return closed(rcvd.code, rcvd.reason) if rcvd is not None else closed(1006, "")
+        case TransportError():
+            return NO_SIGN_IN
+        case GoogleAuthError(retryable=retryable):
+            return NO_SIGN_IN if retryable else BAD_CREDENTIALS
         case InvalidStatus(response=response):
             return rejected(response.status_code)
         case InvalidHandshake():

@@ -137,6 +137,8 @@ SETTINGS = Failure(
     "other", "the session's settings can't be expressed for the model service", retryable=False, kind=Kind.SETTINGS
 )
 NO_ADDRESS = Failure("other", "the configured address of the model service is not usable", retryable=False, kind=Kind.ACCESS)
+BAD_CREDENTIALS = Failure("other", "Google refuses the gateway's credentials", retryable=False, kind=Kind.ACCESS)
+NO_SIGN_IN = Failure("other", "Google's sign-in can't be reached", kind=Kind.NETWORK)
 DNS = Failure("dns", "the name of the model service can't be resolved", kind=Kind.NETWORK)
 TLS = Failure(
     "tls",
