@@ -25,12 +25,13 @@ from gateway.model.base import (
 )
 from gateway.wire.gemini import Downlink
 from gateway.wire.gemini_breaker import Breaker
-from gateway.wire.gemini_faults import DEAF, GARBAGE, SILENT, STALLED, UNREACHABLE, Failure, Kind
+from gateway.wire.gemini_faults import DEAF, GARBAGE, SILENT, STALLED, Failure, Kind
 from gateway.wire.gemini_floor import Cut, Floor
 from gateway.wire.gemini_memory import NUDGE, Reminder, Since, remind_new, remind_resumed, result_in_words
 from gateway.wire.gemini_moves import MOVES, Break, Connect, Decision, GiveUp, Leave, Listen, Phase, Step, Wait
 from gateway.wire.gemini_pulse import Ping, Pulse
 from gateway.wire.gemini_reel import Ask, AskKind, Item, Mark, Reel
+from gateway.wire.gemini_retry import Retry, blames
 from gateway.wire.gemini_setup import Capabilities
 
 # Leaving on purpose.
@@ -49,23 +50,14 @@ DEAD_AFTER = 4.5
 SILENT_AFTER = 2.5
 """The same beyond the time it owed it, where pongs say nothing."""
 
-# Trying again.
-CONNECT_LIMIT = 5.0
-"""Seconds for one connect in the middle of a call."""
-FIRST_PAUSE = 0.25
-MAX_PAUSE = 4.0
-SLOW_PAUSE = 1.0
-WITH_HANDLE = 2
-"""Tries with one handle: it may be poisoned."""
-FIRST_TRIES = 2
-"""Connects for a call that has not begun."""
-FIRST_SHARE = 0.6
-"""Of the patience for the first of them, so that one that hangs leaves time for another."""
-OUT_OF_ORDER = "the model service is not available at the moment"
 MAX_CALLS = 256
 """Tool calls of which it is remembered where they came from."""
-PROBATION = 2.0
+PROBATION = 1.0
 """Seconds that a new socket must last for the move to have succeeded."""
+STILLBORN = 0.5
+"""Seconds within which a session that breaks has not heard what it was given, although its socket may have read it."""
+PROOF = 10.0
+"""Seconds after which a handle is not to blame for what happens to the session that was resumed with it."""
 
 LISTEN = 1.0
 LISTEN_LEAVING = 0.1
@@ -88,9 +80,6 @@ class _Move:
     dropped: float = 0.0
     """What the reel had dropped before."""
     had_handle: bool = False
-    tries: int = 0
-    """Failed ones."""
-    with_handle: int = 0
 
 
 class Course:
@@ -116,32 +105,26 @@ class Course:
         """The caller is away."""
         self._can = can
         self._marked = marked
-        self._breaker = breaker
-        self._draw = draw
+        self._retry = Retry(breaker, draw, now, patience=patience, first_patience=first_patience)
         self._keeps_history = history is None
         self._history = History() if history is None else history
         self._since = Since()
         self._move = _Move("initial", now)
         self._settled = False  # the move is over
-        self._next_at = now
-        self._patience = patience
-        self._give_up_at = now + first_patience
-        self._failure: Failure | None = None  # the last one
-        self._fatal: Failure | None = None
         self._leave: tuple[str, float] | None = None  # kind, by when
         self._socket = 0
         self._ready_at = now
+        self._resumed_with = ""
         self._pulse = Pulse(0)
         self._calls: dict[str, int] = {}  # tool call → socket it came on
         self._asked_again: set[str] = set()  # tool calls whose question the new socket gets to hear again
         self._revived = False  # the missing answer has been asked for again
         self._silenced = False  # a socket has been dropped for its silence, and no answer came since
-        self._second_chance = True  # a session that has worked may have come to hold something that is refused
 
     @property
     def failure(self) -> Failure | None:
         """What went wrong last."""
-        return self._failure
+        return self._retry.failure
 
     # --- what to do ---
 
@@ -156,8 +139,8 @@ class Course:
                 if self.reel.take() is None:
                     return Wait(None)
                 self._step(Step.WAKE)
-                self._move.since = self._next_at = now
-                self._give_up_at = now + self._patience
+                self._move.since = now
+                self._retry.begin(now)
                 return self._next(now)
             case _:
                 raise AssertionError(f"asked while {self.phase.value}")
@@ -165,13 +148,15 @@ class Course:
     def _watch(self, now: float) -> Decision:
         if not self._settled and now - self._ready_at >= PROBATION:
             self._settled = True
+        if now - self._ready_at >= PROOF:
+            self._retry.proven()
         if self.downlink.hopeless:
             return Break(GARBAGE)
         if self._is_dead(now):
             self._silenced = True
             return Break(SILENT)
         if self._leave is None and self._must_ask_again(now):
-            self._revived, self._failure = True, DEAF
+            self._revived, self._retry.failure = True, DEAF
             self._leave = ("error", now)
         if self._leave is None:
             return Listen(now + LISTEN)
@@ -213,27 +198,21 @@ class Course:
         return min((ask.sent_at for ask in self.reel.asks if ask.sent_at is not None), default=None)
 
     def _next(self, now: float) -> Decision:
-        first = not self._socket
-        if self._fatal is not None:
-            return self._give_up(self._fatal)
-        if self.paused and not first and self.reel.take() is None:
+        if hopeless := self._retry.hopeless:
+            self._step(Step.FINISH)
+            return hopeless
+        if self.paused and self._socket and self.reel.take() is None:
             self._step(Step.SLEEP)
             return Wait(None)
-        if now >= self._give_up_at or (first and self._move.tries >= FIRST_TRIES):
-            return self._give_up(self._failure or UNREACHABLE)
-        if now < self._next_at:
-            return Wait(min(self._next_at, self._give_up_at))
-        if again := self._breaker.may_connect(now):
-            if first:
-                # Nobody is talking yet: a plain answer is better than waiting for somebody else's luck.
-                return self._give_up(self._failure or Failure(self._breaker.code, OUT_OF_ORDER, slow=True))
-            return Wait(min(again, self._give_up_at))
-        self._step(Step.CONNECT)
-        left = self._give_up_at - now
-        limit = min(CONNECT_LIMIT, left)
-        if first:
-            limit = left if self._move.tries else left * FIRST_SHARE
-        return Connect(self._move.kind, self.downlink.handle, limit, self._reminder())
+        match self._retry.next(now):
+            case float(limit):
+                self._step(Step.CONNECT)
+                return Connect(self._move.kind, self.downlink.handle, limit, self._reminder())
+            case GiveUp() as over:
+                self._step(Step.FINISH)
+                return over
+            case wait:
+                return wait
 
     def _reminder(self) -> Reminder:
         if not self._socket:
@@ -249,10 +228,6 @@ class Course:
                 turns.pop()
         return remind_new(turns, move.cut, content_any_time=anytime)
 
-    def _give_up(self, failure: Failure) -> GiveUp:
-        self._step(Step.FINISH)
-        return GiveUp(failure)
-
     def given_up(self, now: float) -> list[ModelEvent]:
         """What is to be said of the move that did not succeed."""
         move = self._move
@@ -264,7 +239,7 @@ class Course:
         """The new socket is set up, `seconds` after it was asked for, and has had its reminder. `reel.take` says what follows."""
         move, first, handle, reminder = self._move, not self._socket, self.downlink.handle, self._reminder()
         self._step(Step.READY)
-        self._breaker.succeeded()
+        self._retry.ready()
         self.reel.rewind(move.target)
         self.reel.limited = False
         replayed = self.reel.waiting
@@ -275,7 +250,7 @@ class Course:
             move.asked_to_go_on = True
             self.reel.ask(Ask(AskKind.TEXT, reminder.go_on))
         self._socket += 1
-        self._ready_at = now
+        self._ready_at, self._resumed_with = now, handle
         self._leave = None
         self.floor.again(now, repeated=move.repeated)
         self.downlink.restart()
@@ -298,48 +273,46 @@ class Course:
     def failed(self, failure: Failure, now: float) -> list[ModelEvent]:
         """The connect came to nothing."""
         self._step(Step.FAILED)
-        if failure.kind in (Kind.NETWORK, Kind.BUSY, Kind.SERVICE) and not self._blames_handle(failure):
-            self._breaker.failed(now, failure.code, slow=failure.slow)
-        else:
-            self._breaker.abandoned()
-        self._failed_try(failure, now)
+        if self._retry.refused(failure, now, handle=bool(self.downlink.handle)):
+            self.downlink.handle = ""
         return [ModelConnectFailed(failure.code, self._move.kind)]
 
     def left(self, now: float, *, clean: bool) -> list[ModelEvent]:
         """We have hung up. `clean`: the far end has said goodbye, so it has read all that was sent."""
         assert self._leave is not None, "left for a reason"
         kind, _ = self._leave
+        since, settled = self._move.since, self._settled
         self._step(Step.LEFT)
-        return self._gone(kind, now, self._move.since, self.reel.sent if clean else self._in_flight(now))
+        # Nothing was sent since we began to leave, however long that took.
+        events = self._gone(kind, now, since, self.reel.sent if clean else self._in_flight(since))
+        if not settled:
+            self._retry.left_early(now, self._ready_at)
+        return events
 
     def lost(self, failure: Failure, now: float) -> list[ModelEvent]:
         """The connection is gone."""
         self._step(Step.LOST)
-        settled = self._settled
+        settled, ready_at = self._settled, self._ready_at
+        resumed = bool(self._resumed_with) and self._resumed_with == self.downlink.handle
         kind = self._leave[0] if self._leave is not None else "goaway" if failure.kind is Kind.LIFETIME else "error"
+        stillborn = not settled and now - ready_at < STILLBORN and blames(failure, handle=resumed)
         if failure in (SILENT, STALLED):
-            alive_at = max(self.floor.message_at, self._pulse.pong_at, self._ready_at)
+            alive_at = max(self.floor.message_at, self._pulse.pong_at, ready_at)
             events = self._gone(kind, now, alive_at, self._pulse.read)
         else:
-            events = self._gone(kind, now, now, self._in_flight(now))
-        if not settled:
-            self._failed_try(failure, now)
-        else:
-            self._failure = failure
-            if failure.refused and not self._may_try_without_handle(failure):
-                self._fatal = failure
-            elif failure.slow:
-                self._next_at = now + SLOW_PAUSE * self._draw.uniform(1.0, 1.5)
+            events = self._gone(kind, now, now, self._in_flight(now), stillborn=stillborn)
+        if self._retry.lost(failure, now, resumed=resumed, settled=settled, ready_at=ready_at):
+            self.downlink.handle = ""
         return events
 
     def finish(self) -> None:
         """The call is over."""
         if self.phase is Phase.CONNECTING:
-            self._breaker.abandoned()
+            self._retry.abandoned()
         self._step(Step.FINISH)
 
-    def _gone(self, kind: str, now: float, since: float, target: int) -> list[ModelEvent]:
-        """The socket is no more: settle what it leaves behind."""
+    def _gone(self, kind: str, now: float, since: float, target: int, *, stillborn: bool = False) -> list[ModelEvent]:
+        """The socket is no more: settle what it leaves behind. `stillborn`: it takes the place of the one before."""
         floor, reel = self.floor, self.reel
         self._leave = None
         reel.limited = True
@@ -355,14 +328,20 @@ class Course:
         cut = floor.cut(now)
         if repeated:
             cut = None  # the caller speaks: what was cut off is not wanted any more
+        had_handle = bool(self.downlink.handle)
         if self._settled:
             self._settled = False
-            self._move = _Move(kind, since, target, cut, repeated=repeated, dropped=reel.dropped)
-            self._move.had_handle = bool(self.downlink.handle)
-            self._next_at, self._give_up_at = now, now + self._patience
+            self._move = _Move(kind, since, target, cut, repeated=repeated, dropped=reel.dropped, had_handle=had_handle)
+            self._retry.begin(now)
+            return [GenerationComplete()] if interrupted else []
+        move = self._move
+        if stillborn:
+            move.target, move.repeated = min(target, move.target), repeated or move.repeated
         else:
-            self._move.target = min(target, self._move.target)
-            self._move.repeated = self._move.repeated or repeated
+            # It was there for a moment, and heard what it was given then.
+            move.kind, move.since, move.target, move.repeated = kind, since, target, repeated
+        move.cut = cut or (None if repeated else move.cut)
+        move.had_handle = move.had_handle or had_handle
         return [GenerationComplete()] if interrupted else []
 
     def _rescue_tools(self, *, asked_again: bool) -> None:
@@ -374,39 +353,6 @@ class Course:
                 self.reel.withdraw(ask)
                 if not asked_again and ask.answer.scheduling != "SILENT":
                     self.reel.ask(Ask(AskKind.TEXT, result_in_words(ask.answer)))
-
-    def _failed_try(self, failure: Failure, now: float) -> None:
-        move = self._move
-        self._failure = failure
-        if failure.refused and not self._may_try_without_handle(failure):
-            self._fatal = failure
-            return
-        if self.downlink.handle and failure.drop_handle:
-            self._forget_handle()
-            self._next_at = now
-            return
-        if self._blames_handle(failure) or (self.downlink.handle and failure.code == "timeout"):
-            move.with_handle += 1
-            if move.with_handle >= WITH_HANDLE:
-                self._forget_handle()
-        move.tries += 1
-        pause = min(MAX_PAUSE, FIRST_PAUSE * 2 ** (move.tries - 1))
-        self._next_at = now + max(pause, SLOW_PAUSE if failure.slow else 0.0) * self._draw.uniform(1.0, 1.5)
-
-    def _blames_handle(self, failure: Failure) -> bool:
-        """What goes wrong with a handle may be the handle's fault, and then says nothing about the service."""
-        return bool(self.downlink.handle) and failure.kind in (Kind.SERVICE, Kind.SETTINGS, Kind.HANDLE)
-
-    def _may_try_without_handle(self, failure: Failure) -> bool:
-        """Once: what a session that has worked was set up with is not wrong, but it may have come to hold something that is."""
-        if failure.kind is not Kind.SETTINGS or not self._second_chance or not self._socket:
-            return False
-        self._second_chance = False
-        self._forget_handle()
-        return True
-
-    def _forget_handle(self) -> None:
-        self.downlink.handle = ""
 
     def _in_flight(self, now: float) -> int:
         """From where on the last audio may not have been read."""
@@ -450,6 +396,7 @@ class Course:
             if not isinstance(event, TurnComplete):
                 self._revived = self._silenced = False
                 self._settled = True
+                self._retry.proven()
             elif any(ask.kind is AskKind.TOOL for ask in reacted):
                 self.reel.ask(Ask(AskKind.TEXT, NUDGE))
 

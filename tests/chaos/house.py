@@ -170,6 +170,18 @@ class House:
             caller.said += len(pcm) // 2
             due += PTIME
 
+    async def break_line(self, caller: Caller, words: str, patience: float = 10.0) -> bool:
+        """Break the connection that hears this caller, as soon as there is one; False: there was none in time."""
+        try:
+            async with asyncio.timeout(patience):
+                while not (records := [record for record in self.records(caller) if record.ended is None]) or not self.fault(
+                    records[-1], words
+                ):
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            return False
+        return True
+
     def fault(self, record: SessionRecord, words: str) -> bool:
         """Break a running connection."""
         return self.emulator.break_session(record.session_id, parse_options(words))

@@ -85,7 +85,7 @@ async def planned(scale: Scale, lead: float) -> list[Finding]:
             await caller.until(ModelConnected, 1, 10)
             for number in range(scale.rounds):
                 await asyncio.sleep(chance.uniform(0.1, 3.0))
-                assert place.fault(place.records(caller)[-1], f"goaway=0,{lead}"), "its connection is open"
+                assert await place.break_line(caller, f"goaway=0,{lead}"), "its connection is open"
                 await caller.until(ModelSwapped, number + 1, lead + 5)
             await asyncio.sleep(0.3)
 
@@ -116,7 +116,7 @@ async def abrupt(scale: Scale) -> list[Finding]:
             for number in range(scale.rounds):
                 await asyncio.sleep(chance.uniform(0.2, 3.0))
                 how = chance.choice(("abrupt_1006", "close_1011", "close_1000"))
-                assert place.fault(place.records(caller)[-1], f"{how}=0"), "its connection is open"
+                assert await place.break_line(caller, f"{how}=0"), "its connection is open"
                 await caller.until(ModelSwapped, number + 1, 10)
             await asyncio.sleep(0.5)
 
@@ -141,7 +141,7 @@ async def half_open_answering(scale: Scale) -> list[Finding]:
             chance = draw("half_open", scale.seed, caller.number)
             await caller.until(ModelConnected, 1, 10)
             await asyncio.sleep(chance.uniform(1.0, 4.0))
-            place.fault(place.records(caller)[-1], "half_open=0")
+            assert await place.break_line(caller, "half_open=0"), "its connection is open"
             await caller.until(ModelSwapped, 1, 15)
             await asyncio.sleep(0.5)
 

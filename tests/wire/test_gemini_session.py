@@ -148,6 +148,56 @@ def test_with_no_time_left_it_leaves_at_once() -> None:
     play.leave()
 
 
+@pytest.mark.parametrize("life", [0.1, 0.4, 0.9, 1.9])
+def test_announced_again_and_again_without_notice_nobody_is_heard_twice(life: float) -> None:
+    play = Play()
+    play.handle()
+    for _ in range(10):
+        heard = play.course.reel.end
+        play.pass_time(life)
+        play.goes_away(0.0)
+        play.leave(seconds=0.3)
+        assert isinstance(play.wait(), Connect)
+        play.events += play.course.ready(play.now, 0.1)
+        assert play.course.reel.sent >= heard, "the new socket begins where the old one has ended"
+        play.sent = []
+        play.pump()
+    assert [(swap.kind, swap.result, swap.replayed, swap.lost) for swap in play.swaps] == [("goaway", "ok", 0.0, 0.0)] * 10
+    assert all(swap.gap <= 4.0 * 1.5 for swap in play.swaps)
+
+
+def test_a_service_that_always_announces_its_end_is_not_stormed() -> None:
+    play = Play()
+    play.handle()
+    connects = []
+    while play.now < 130.0:
+        play.pass_time(0.1)
+        play.goes_away(0.0)
+        play.leave()
+        assert isinstance(play.wait(), Connect)
+        connects.append(play.now)
+        play.events += play.course.ready(play.now, 0.1)
+        play.pump()
+    pauses = [after - before for before, after in pairwise(connects)]
+    assert pauses[0] < 0.5  # once is chance
+    assert min(pauses[7:]) >= 4.0
+
+
+def test_however_long_hanging_up_takes_what_was_in_flight_before_is_played_again() -> None:
+    play = Play()
+    play.answers()
+    play.pass_time(3.0)
+    sent = play.course.reel.sent
+    play.goes_away(50.0)
+    play.leave(clean=False, seconds=3.0)
+    play.connect()
+    (swap,) = play.swaps
+    assert 0.09 <= swap.replayed <= 0.31
+    assert play.sent
+    assert isinstance(play.sent[0], Strip)
+    assert play.sent[0].position < sent
+
+
 def test_a_goodbye_without_an_answer_leaves_the_last_moments_in_doubt() -> None:
     play = Play()
     play.answers()

@@ -14,10 +14,10 @@ from gateway.wire.gemini_faults import UNREACHABLE, Failure, closed, rejected, t
 from gateway.wire.gemini_memory import GO_ON
 from gateway.wire.gemini_moves import Connect, GiveUp, Listen
 from gateway.wire.gemini_reel import Ask, Strip
-from gateway.wire.gemini_session import CONNECT_LIMIT
+from gateway.wire.gemini_retry import CONNECT_LIMIT
 from gateway.wire.gemini_setup import capabilities
 from tests.audio import noise, tone
-from tests.wire.play import BUSY, INTERNAL, INVALID, LIFETIME, QUOTA, RATE, SPEECH, STALE, Play
+from tests.wire.play import BROKEN, BUSY, INTERNAL, INVALID, LIFETIME, QUOTA, RATE, SPEECH, STALE, Play
 
 # --- losing it ---
 
@@ -216,6 +216,69 @@ def test_a_poisoned_handle_is_tried_twice() -> None:
     assert handles == ["H", "H", ""]
     assert [swap.result for swap in play.swaps] == ["ok", "ok", "context_replayed"]
     assert play.breaker.door is Door.CLOSED  # it says nothing about the service
+
+
+@pytest.mark.parametrize("life", [0.2, 0.7, 3.0, 8.0])
+def test_a_handle_whose_sessions_break_before_they_have_said_a_word_is_given_up_however_late_they_do(life: float) -> None:
+    play = Play(history=with_history())
+    play.answers()
+    play.pass_time(20.0)
+    handles = []
+    for _ in range(3):
+        play.lose(INTERNAL)
+        how = play.wait()
+        assert isinstance(how, Connect)
+        handles.append(how.handle)
+        play.events += play.course.ready(play.now, 0.1)
+        play.pump()
+        play.pass_time(life)
+    assert handles == ["H", "H", ""]
+
+
+@pytest.mark.parametrize("life", [None, 12.0])
+def test_a_handle_that_has_led_somewhere_is_not_to_blame(life: float | None) -> None:
+    play = Play(history=with_history())
+    play.answers()
+    for _ in range(4):
+        play.lose(INTERNAL)
+        how = play.wait()
+        assert isinstance(how, Connect)
+        assert how.handle == "H"
+        play.events += play.course.ready(play.now, 0.1)
+        if life is None:
+            play.answers(handle="")
+        else:
+            play.pass_time(life)
+
+
+def test_what_a_stillborn_session_was_given_is_played_again() -> None:
+    play = Play()
+    play.answers()
+    play.pass_time(20.0)
+    at = play.course.reel.sent
+    play.lose(INTERNAL)
+    play.connect()
+    play.pass_time(0.4)
+    play.lose(INTERNAL)
+    assert isinstance(play.wait(), Connect)
+    play.events += play.course.ready(play.now, 0.1)
+    assert play.course.reel.sent <= at
+
+
+@pytest.mark.parametrize("failure", [BROKEN, INTERNAL])
+def test_lost_again_and_again_nobody_is_heard_twice_but_for_what_was_in_flight(failure: Failure) -> None:
+    play = Play()
+    play.answers()
+    play.pass_time(20.0)
+    for _ in range(6):
+        sent = play.course.reel.sent
+        play.lose(failure)
+        assert isinstance(play.wait(), Connect)
+        play.events += play.course.ready(play.now, 0.1)
+        play.pump()
+        assert play.swaps[-1].replayed <= 0.31
+        assert play.course.reel.sent >= sent
+        play.pass_time(0.7)
 
 
 @pytest.mark.parametrize(("failure", "tries"), [(INTERNAL, 2), (timed_out(5.0), 2), (INVALID, 1)])
