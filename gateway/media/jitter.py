@@ -4,7 +4,8 @@ The model is not a player. Audio in order goes on at once, so there is no prefet
 drift. Only a hole waits, and only while waiting can help:
 
 * a redundant copy (RFC 2198) that is here fills it at once, with the very frame that was lost;
-* in-band FEC of the next packet fills it at once, unless missing packets of this call usually turn up after all;
+* in-band FEC of the next packet fills it at once, unless missing packets of this call usually turn up after all: then these
+  have a little time;
 * else it waits as long as a missing packet has been seen to come behind a later one (0 on a network that keeps order), or
   until the redundancy this sender uses can have come; never longer than `MAX_WAIT` after the packet was due;
 * then it is concealed.
@@ -29,6 +30,10 @@ MAX_WAIT = 0.25
 
 STALL = 0.25
 """Seconds without any packet before silence goes on in real time. It costs nothing while packets come."""
+
+COPY_WAIT = 0.07
+"""Seconds after it was due that a missing packet is waited for although its in-band copy is here: the packet sounds better, but
+not so much better that it is worth the delay of a very uneven network."""
 
 QUIET_STALL = 0.06
 """The same when the sender has said that it pauses (comfort noise, DTX, a key press): the model's endpointing waits for this
@@ -161,6 +166,12 @@ class JitterBuffer:
         self._late_since = 0.0
         self._late_from = 0
         self._excused = False
+
+    @property
+    def gives_up_at(self) -> float | None:
+        """Loop time at which audio that a hole holds back goes on; None while nothing is held back. A `deadline` that is worth a
+        timer: looking at the next tick would add up to 20 ms to everything behind the hole."""
+        return self.deadline if self._store else None
 
     @property
     def held(self) -> int:
@@ -302,6 +313,8 @@ class JitterBuffer:
             if not (restorable and self._returns < 0.5) and len(self._store) <= MAX_STORED:
                 copies = 0 if restorable else max(self._redundancy // self._duration, self._inband)
                 until = self._give_up_at(first, stored, copies)
+                if restorable:
+                    until = min(until, self._path.transit + self._next * self._tick + COPY_WAIT)
                 if now < until:
                     self.deadline = until
                     return False

@@ -41,7 +41,7 @@ SURE = 0.5
 """Correlation at which a chirp counts as read. Concealment then passes for its frame 1 time in 40; it is lost all the same."""
 
 POLL = 0.02
-"""Seconds between the leg's looks at the receiver's deadline: the call's tick."""
+"""Seconds between the leg's looks at the receiver's deadline: the call's tick. A hole has a timer of its own."""
 
 FEC_LOSS = 20
 """Expected loss in percent that the encoder is told; Chrome tells it what our reports say."""
@@ -195,12 +195,13 @@ def hear(
     tick = poll_phase
     end = trace.seconds + 1.0
     for at, number in itertools.chain(came, [(end, -1)]):
-        while tick < at:
-            heard += [(tick, frame) for frame in receiver.poll(tick) if isinstance(frame, AudioFrame)]
-            tick += POLL
+        while (look := min(tick, receiver.gives_up_at or tick)) < at:
             # The caller has hung up when the last packet could have come.
-            if number < 0 and tick > trace.seconds + DELAY:
+            if number < 0 and look > trace.seconds + DELAY:
                 return receiver, heard
+            heard += [(look, frame) for frame in receiver.poll(look) if isinstance(frame, AudioFrame)]
+            if look == tick:
+                tick += POLL
         if number >= 0:
             heard += [(at, frame) for frame in receiver.receive(sent[number], at) if isinstance(frame, AudioFrame)]
     return receiver, heard

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.media.jitter import (
+    COPY_WAIT,
     LATE_RUN,
     MAX_STORED,
     MAX_WAIT,
@@ -169,6 +170,31 @@ def test_when_order_is_usual_fec_is_used_at_once_but_not_when_the_missing_usuall
         number += 2
     assert not waits[0]
     assert all(waits[-10:])
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_a_copy_that_is_here_bounds_the_wait_for_the_packet_itself(copy: bool) -> None:
+    """On a network where packets mostly do come, but up to 150 ms late, the in-band copy is good enough after 70."""
+    line = Line(JitterBuffer(CLOCK, lambda _: copy))
+    for at, number in sorted((number * PTIME + (0.15 if number % 4 == 1 else 0.0), number) for number in range(201)):
+        line.poll_until(at)
+        line.packet(number, at)
+    assert line.packet(202, 202 * PTIME) == []
+    waits = line.buffer.gives_up_at - 201 * PTIME
+    assert waits == pytest.approx(COPY_WAIT if copy else 0.155)
+
+
+def test_a_look_is_urgent_only_while_something_is_held_back() -> None:
+    line = Line()
+    line.packet(0, 0.0)
+    line.packet(2, 0.04)
+    line.packet(1, 0.07)
+    assert line.buffer.deadline is not None, "a stall has one too"
+    assert line.buffer.gives_up_at is None
+    line.packet(4, 0.08)
+    assert line.buffer.gives_up_at == line.buffer.deadline
+    line.packet(3, 0.09)
+    assert line.buffer.gives_up_at is None
 
 
 def test_fec_is_used_at_once_when_the_missing_are_mostly_lost_even_if_one_came_late_before() -> None:

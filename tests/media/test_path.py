@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.media.path import EDGE, REACH_MARGIN, WINDOW, Path
+from gateway.media.path import EDGE, PATIENT, REACH_MARGIN, WINDOW, Path
 
 
 def test_a_path_that_keeps_order_gives_a_missing_packet_no_chance() -> None:
@@ -18,10 +18,22 @@ def test_a_path_that_keeps_order_gives_a_missing_packet_no_chance() -> None:
 def test_disorder_gives_it_time_up_to_the_slowest_seen() -> None:
     path = Path()
     path.begin(1.0, 0.0)
-    path.arrived(1.1, 0.1)
+    path.arrived(1.08, 0.1)
     path.overtaken(0.04)
     assert path.may_come(0.5, shown=1.52) == pytest.approx(1.52 + 0.04 * REACH_MARGIN + EDGE)
-    assert path.may_come(0.5, shown=1.59) == pytest.approx(1.60 + EDGE)
+    assert path.may_come(0.5, shown=1.57) == pytest.approx(1.58 + EDGE)
+
+
+@pytest.mark.parametrize(
+    ("lateness", "edge"),
+    [(0.02, EDGE), (0.094, EDGE), (0.097, PATIENT - 0.097), (0.1, 0.0), (0.104, 0.0), (0.15, EDGE)],
+    ids=["even", "below", "up to it", "at it", "just over", "far over"],
+)
+def test_the_margin_does_not_carry_a_wait_over_100_ms(lateness: float, edge: float) -> None:
+    path = Path()
+    path.begin(1.0, 0.0)
+    path.arrived(1.0 + lateness, 0.1)
+    assert path.may_come(0.5, shown=None) == pytest.approx(1.5 + lateness + edge)
 
 
 def test_everything_is_kept_for_a_window_and_forgotten_in_the_end() -> None:

@@ -115,6 +115,11 @@ class Receiver:
             return self._release_at if due is None else min(due, self._release_at)
         return due
 
+    @property
+    def gives_up_at(self) -> float | None:
+        """Loop time at which audio that a hole holds back goes on, None while nothing is held back: worth a timer of its own."""
+        return self._buffer.gives_up_at if self._buffer is not None else None
+
     def _take(self, rtp: RtpPacket, codec: Codec, sequence: int, now: float, heard: list[Heard]) -> None:
         """Sort a packet by what its payload type means. Raises `PacketError`."""
         if codec.name in SPEECH:
@@ -183,7 +188,9 @@ class Receiver:
                     case Play(payload, _, skip, _, restored):
                         pcm = speech.decode(payload)
                         if skip:
-                            pcm = pcm[skip * MODEL_INPUT_RATE // speech.clock_rate * SAMPLE_BYTES :]
+                            filled = skip * MODEL_INPUT_RATE // speech.clock_rate
+                            pcm = pcm[filled * SAMPLE_BYTES :]
+                            samples -= filled  # counted when it was filled
                         if restored:
                             self._restored += samples
                     case Restore(payload):
