@@ -33,6 +33,7 @@ class EndReason(enum.StrEnum):
     IDLE = "idle"
     MAX_DURATION = "max_duration"
     BUDGET = "budget"
+    MODERATED = "moderated"  # the moderation hook said so
     ICE_TIMEOUT = "ice_timeout"
     DTLS_FAILED = "dtls_failed"
     MEDIA_TIMEOUT = "media_timeout"  # connected, then no packet for too long
@@ -55,6 +56,7 @@ _RESULTS: Mapping[EndReason, str] = {
     EndReason.IDLE: "success",
     EndReason.MAX_DURATION: "success",
     EndReason.BUDGET: "success",
+    EndReason.MODERATED: "success",
     EndReason.ICE_TIMEOUT: "client_error",
     EndReason.DTLS_FAILED: "client_error",
     EndReason.MEDIA_TIMEOUT: "client_error",
@@ -318,6 +320,19 @@ class ToolEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class Moderated:
+    """The moderation hook did something else than let a piece of transcript pass, or gave no verdict (`failed`).
+
+    `who` caller|model, `action` allow|flag|redact|hang_up; `reason` is the hook's, or why there is no verdict. No transcript.
+    """
+
+    who: str
+    action: str
+    reason: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BudgetReached:
     """A budget is used up to `level`: warn, soft or hard.
 
@@ -454,6 +469,7 @@ CallEvent = (
     | ModelSwapped
     | BrowserToolRequested
     | ToolEnded
+    | Moderated
     | BudgetReached
     | MediaReport
     | PacketsWithheld

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from gateway.dialog.budget import UNLIMITED, Budget
+from gateway.dialog.moderation import Moderation
 from gateway.toolspec import ToolSpec
 
 DEFAULT_PROFILE = "default"
@@ -114,5 +115,7 @@ class Profile:
     """What the model is told when a budget is used up; empty: a sentence of ours."""
     tools: tuple[ToolSpec, ...] = ()
     """Functions the model may have called. At run time the toolbox has put an MCP server's functions in its place."""
+    moderation: Moderation | None = None
+    """Who judges what was said before anybody reads it; None: nobody."""
     public: bool = True
     """False: only callers whose API key lists this profile may pick it."""

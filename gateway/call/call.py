@@ -15,13 +15,13 @@ from gateway.call.ear import Ear
 from gateway.call.feed import Feed
 from gateway.call.mouth import Mouth
 from gateway.call.view import CallView, Observe
+from gateway.call.words import Words
 from gateway.dialog.history import History
 from gateway.dialog.lifecycle import AWAY_PATIENCE, Lifecycle, State, Step
 from gateway.dialog.turns import TurnEnd, TurnKind, Turns
 from gateway.errors import ModelError, ModelRefused
 from gateway.events import (
     CallEnded,
-    CallerSaid,
     CallerStartedSpeaking,
     CallerStoppedSpeaking,
     CallEvent,
@@ -121,11 +121,13 @@ class Call:
         self._desk = tools.desk(
             profile, call_id=call_id, say=self._say, answered=self._tool_answered, client=self._has_client, loop=loop
         )
+        moderator = tools.moderator(profile, call_id=call_id)
+        self._words = words = Words(history, moderator, say=self._say, hang_up=self.hang_up, loop=loop)
         self._ear = ear = Ear(profile.listening)
         self._mouth = mouth = Mouth(
             leg.rate,
             turns=turns,
-            history=history,
+            words=words,
             spending=tab.spending,
             account=account,
             say=self._say,
@@ -281,6 +283,8 @@ class Call:
                 tasks.create_task(self._feed.run(session, self.profile.greeting), name=f"{self.call_id}:feed")
                 tasks.create_task(self._think(session), name=f"{self.call_id}:think")
                 tasks.create_task(self._desk.serve(session), name=f"{self.call_id}:tools")
+                if self._words.moderated:
+                    tasks.create_task(self._words.run(), name=f"{self.call_id}:moderation")
                 tasks.create_task(self._until_over(), name=f"{self.call_id}:end")
         except* _Stop:
             pass
@@ -305,8 +309,7 @@ class Call:
                 case OutputTranscript(text=text):
                     self._mouth.words(text)
                 case InputTranscript(text=text):
-                    self._history.caller_said(text)
-                    self._say(CallerSaid(text))
+                    self._words.caller_said(text)
                 case GenerationComplete() | TurnComplete():
                     self._mouth.generated()
                 case TokensUsed():
@@ -364,6 +367,7 @@ class Call:
         self._check_away(now)
         self._conduct.second(now, here=self.state is State.ACTIVE)
         self._mouth.second(now, self._ear.speaking)
+        self._words.second(now)
         if now >= self._report_due:
             self._report_due = now + REPORT_EVERY
             self._report(now)

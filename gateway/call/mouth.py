@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.account import Account
+from gateway.call.words import Words
 from gateway.dialog.budget import Spending
-from gateway.dialog.history import History
 from gateway.dialog.transcript import Answer
 from gateway.dialog.turns import Turn, TurnEnd, Turns
 from gateway.events import (
     CallEvent,
     Interrupted,
-    ModelHeard,
-    ModelSaid,
     ModelStartedSpeaking,
     ModelStoppedSpeaking,
     SetupStage,
@@ -35,7 +33,7 @@ class Mouth:
         rate: int,
         *,
         turns: Turns,
-        history: History,
+        words: Words,
         spending: Spending,
         account: Account,
         say: Callable[[CallEvent], None],
@@ -47,7 +45,7 @@ class Mouth:
         self._resampler = Resampler(MODEL_OUTPUT_RATE, rate) if rate != MODEL_OUTPUT_RATE else None
         self._turns = turns
         self._answer = Answer()
-        self._history = history
+        self._words = words
         self._spending = spending
         self._account = account
         self._say = say
@@ -77,15 +75,16 @@ class Mouth:
         self.playout.push(pcm, audio.at)
 
     def words(self, text: str) -> None:
-        """A piece of the answer's transcript."""
+        """A fragment of the answer's transcript."""
         self._answer.said(text)
-        self._say(ModelSaid(text))
+        self._words.model_said(text)
 
     def generated(self) -> None:
         """No more comes for this answer."""
         self.playout.end()
         self._turns.generated()
         self._answer.generated()
+        self._words.generated()
 
     def interrupted(self, now: float, at: float, unplayed: float) -> None:
         """The model heard the caller speak over the answer, read at `at`. `unplayed`: seconds that the far end threw away."""
@@ -124,7 +123,7 @@ class Mouth:
         """`seconds` more can now have reached the caller's ears."""
         self._turns.played(seconds)
         if words := self._answer.heard(self._turns.heard):
-            self._reached(words)
+            self._words.model_heard(words)
 
     def second(self, now: float, caller_speaking: bool) -> None:
         """Once a second: has anybody answered?"""
@@ -142,16 +141,11 @@ class Mouth:
         if turn is None:
             return
         if turn.end is TurnEnd.COMPLETED and (rest := self._answer.rest()):
-            self._reached(rest)
+            self._words.model_heard(rest)
         self._answer = Answer()
-        self._history.answer_over()
+        self._words.answer_over()
         if self.speaking:
             self.speaking = False
             self._say(ModelStoppedSpeaking())
         self._account.add(turn)
         self._say(TurnEnded(turn))
-
-    def _reached(self, words: str) -> None:
-        """The caller's ears have had these words of the model."""
-        self._history.model_said(words)
-        self._say(ModelHeard(words))

@@ -21,7 +21,7 @@ ANSWER_TIMEOUT = 20.0
 HANG_UP_AFTER = 1.5
 """Seconds of silence after an answer: some models answer in two parts."""
 
-NORMAL_ENDS = frozenset({"caller_hung_up", "model_hung_up", "hung_up_by_api", "idle", "max_duration", "budget"})
+NORMAL_ENDS = frozenset({"caller_hung_up", "model_hung_up", "hung_up_by_api", "idle", "max_duration", "budget", "moderated"})
 
 
 class Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from gateway.dialog.moderation import Ruling, Who
 from gateway.dialog.turns import TurnEnd, TurnKind
 from gateway.events import LegKind, Refusal, SetupStage, ToolOutcome
 
@@ -44,6 +45,8 @@ REFUSALS = frozenset(str(reason) for reason in Refusal) | frozenset(
 AUTH_SURFACES = frozenset({"http", "ws", "webhook", "admin", "turn_mint"})
 AUTH_REASONS = frozenset({"missing", "expired", "bad_sig", "bad_aud", "replayed", "origin", "alg"})
 SDP_REASONS = frozenset({"size", "mlines", "candidates", "line_len", "codec", "fingerprint", "no_mux", "parse"})
+SPEAKERS = frozenset(str(who) for who in Who)
+RULINGS = frozenset(str(ruling) for ruling in Ruling)
 TOOL_RESULTS = frozenset(str(outcome) for outcome in ToolOutcome)
 UDP_REASONS = ("unknown_source", "bad_stun", "queue_full", "pair_cap", "rate", OTHER)
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})

@@ -36,6 +36,7 @@ from gateway.events import (
     EndReason,
     MediaReport,
     ModelSwapped,
+    Moderated,
     StageReached,
     TokensUsed,
     ToolEnded,
@@ -271,6 +272,9 @@ class CallLog:
             case BudgetReached(level=level, scope=scope, unit=unit):
                 fields = {"level": level, "scope": scope, "unit": unit, "used": event.used, "limit": event.limit}
                 log.warning(f"budget {level}: {scope} {unit}", extra={"call_id": info.call_id, "fields": fields})
+            case Moderated(who=who, action=action, reason=reason, failed=failed):
+                fields = {"who": who, "action": action, "reason": reason, "failed": failed}
+                log.warning(f"moderation: {action} ({who})", extra={"call_id": info.call_id, "fields": fields})
             case CallEnded():
                 self._ended(info, event)
             case _:

@@ -46,6 +46,7 @@ from gateway.events import (
     ModelStartedSpeaking,
     ModelStoppedSpeaking,
     ModelSwapped,
+    Moderated,
     Refusal,
     StageReached,
     StateChanged,
@@ -339,6 +340,8 @@ class Metrics:
                 self._skipped(self._model(info)).inc()
             case ToolEnded():
                 self.tools.observe(event)
+            case Moderated():
+                self.tools.moderated(event)
             case CallEnded():
                 self._call_ended(info, event)
 

@@ -75,6 +75,7 @@ _REASONS: dict[EndReason, str] = {
     EndReason.IDLE: "Nobody spoke for a while.",
     EndReason.MAX_DURATION: "The call reached its time limit.",
     EndReason.BUDGET: "The budget for this call is used up.",
+    EndReason.MODERATED: "The call was ended by the operator's rules.",
     EndReason.ICE_TIMEOUT: "No network path was found.",
     EndReason.DTLS_FAILED: "The secure connection could not be made.",
     EndReason.MEDIA_TIMEOUT: "The network was lost.",

@@ -26,6 +26,7 @@ from gateway.events import (
     ToolResult,
 )
 from gateway.model.base import ToolAnswer, ToolCall
+from gateway.model.tools.moderator import Moderator
 from gateway.model.tools.request import Runner, ToolError, ToolRequest
 from gateway.profile import Profile
 from gateway.toolspec import ToolKind, ToolSpec
@@ -242,6 +243,9 @@ class Tools(Protocol):
     ) -> Desk:
         """The tools of one call; for the arguments see `Desk`."""
 
+    def moderator(self, profile: Profile, *, call_id: str) -> Moderator | None:
+        """Who judges the transcripts of one call; None: nobody."""
+
 
 class OwnTools:
     """What needs nothing but the call itself: the built-in tools and the browser's."""
@@ -259,6 +263,11 @@ class OwnTools:
         """See Tools."""
         own = [tool for tool in profile.tools if tool.kind in (ToolKind.BUILTIN, ToolKind.BROWSER)]
         return Desk(own, {}, call_id=call_id, profile=profile.name, say=say, answered=answered, client=client, loop=loop)
+
+    def moderator(self, profile: Profile, *, call_id: str) -> Moderator | None:
+        """See Tools."""
+        assert profile.moderation is None, f"{call_id}: a moderation hook needs a toolbox"
+        return None
 
 
 OWN_TOOLS = OwnTools()

@@ -14,6 +14,7 @@ from gateway.events import CallEvent
 from gateway.model.tools import mcp, python
 from gateway.model.tools.desk import Desk
 from gateway.model.tools.http import HttpTools
+from gateway.model.tools.moderator import Moderator
 from gateway.model.tools.request import Runner
 from gateway.profile import Profile
 from gateway.toolspec import NAME, McpServer, ToolKind, ToolSpec
@@ -24,10 +25,18 @@ from gateway.wire.gemini_tools import MAX_FUNCTIONS, behavior
 class Toolbox:
     """Gives each call its desk. `open_toolbox` makes one."""
 
-    def __init__(self, profiles: Mapping[str, Profile], runners: Mapping[ToolKind, Runner], *, model: str) -> None:
+    def __init__(
+        self,
+        profiles: Mapping[str, Profile],
+        runners: Mapping[ToolKind, Runner],
+        *,
+        model: str,
+        hooks: Mapping[ToolKind, Runner] | None = None,
+    ) -> None:
         self.profiles = dict(profiles)
         """The profiles, with an MCP server's functions in its place."""
         self._runners = dict(runners)
+        self._hooks = dict(hooks or {})
         self._model = model
         self._desks: WeakSet[Desk] = WeakSet()
 
@@ -67,6 +76,13 @@ class Toolbox:
         self._desks.add(desk)
         return desk
 
+    def moderator(self, profile: Profile, *, call_id: str) -> Moderator | None:
+        """Who judges the transcripts of one call; None: nobody."""
+        moderation = profile.moderation
+        if moderation is None:
+            return None
+        return Moderator(moderation, self._hooks[moderation.hook.kind], call_id=call_id, profile=profile.name)
+
 
 @asynccontextmanager
 async def open_toolbox(profiles: Mapping[str, Profile], *, model: str) -> AsyncIterator[Toolbox]:
@@ -75,6 +91,7 @@ async def open_toolbox(profiles: Mapping[str, Profile], *, model: str) -> AsyncI
     Raises ConfigError with every fault: a function that is not there, a server that does not list its functions, a name twice.
     """
     tools = [tool for profile in profiles.values() for tool in profile.tools]
+    hooks = {name: profile.moderation.hook for name, profile in profiles.items() if profile.moderation is not None}
     servers = frozenset(tool.server for tool in tools if tool.server is not None)
     faults: list[str] = []
     if servers and importlib.util.find_spec("mcp") is None:
@@ -87,18 +104,26 @@ async def open_toolbox(profiles: Mapping[str, Profile], *, model: str) -> AsyncI
                     functions |= python.functions([tool])
                 except ValueError as error:
                     faults.append(f"profiles.{profile.name}.tools.{tool.name}: {error}")
+        judges: dict[str, python.Function] = {}
+        for name, hook in hooks.items():
+            try:
+                judges |= python.functions([hook])
+            except ValueError as error:
+                faults.append(f"profiles.{name}.moderation: {error}")
         connections = await stack.enter_async_context(mcp.connected(servers))
         expanded = {name: _expanded(profile, connections, faults) for name, profile in profiles.items()}
         if faults:
             raise ConfigError(faults)
         webhooks = HttpTools()
-        await webhooks.open({tool.webhook for tool in tools if tool.webhook is not None}, stack)
+        await webhooks.open({tool.webhook for tool in [*tools, *hooks.values()] if tool.webhook is not None}, stack)
         runners: dict[ToolKind, Runner] = {
             ToolKind.PYTHON: python.PythonTools(functions),
             ToolKind.HTTP: webhooks,
             ToolKind.MCP: mcp.McpTools(connections),
         }
-        yield Toolbox(expanded, runners, model=model)
+        # Threads of their own: tools that hang must not keep the transcripts from being judged, nor the other way round.
+        judging: dict[ToolKind, Runner] = {ToolKind.PYTHON: python.PythonTools(judges), ToolKind.HTTP: webhooks}
+        yield Toolbox(expanded, runners, model=model, hooks=judging)
 
 
 def _expanded(profile: Profile, connections: Mapping[McpServer, mcp.McpConnection], faults: list[str]) -> Profile:
