@@ -15,7 +15,15 @@ settings.register_profile("suite", deadline=None, print_blob=True)
 settings.load_profile("suite")
 
 
-REAL_TIME = ("browser/", "dial/", "loadtest/", "e2e/test_calls", "legs/test_chrome_engine", "legs/test_sender_chrome")
+REAL_TIME = (
+    "browser/",
+    "dial/",
+    "loadtest/",
+    "e2e/test_calls",
+    "e2e/test_vertex",
+    "legs/test_chrome_engine",
+    "legs/test_sender_chrome",
+)
 """Where sound passes in real time between processes. Two such tests at once would measure each other."""
 
 

@@ -48,6 +48,7 @@ def complete(options: Mapping[str, Any]) -> Options:
     return dict(options) | {
         "base_url": options.get("base_url") or url(backend, options.get("location", "")),
         "api_version": options.get("api_version") or API_VERSIONS[backend],
+        "ca_file": options.get("ca_file"),
     }
 
 

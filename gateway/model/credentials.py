@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 
 from google import auth
 from google.auth.credentials import Credentials
@@ -20,8 +21,11 @@ def default_credentials(path: str | None) -> Credentials:
     Blocks: without a file the machine's metadata server is asked, which takes some seconds where there is none.
     """
     try:
-        load = functools.partial(auth.load_credentials_from_file, path) if path else auth.default
-        found, _ = load(scopes=SCOPES)
+        with warnings.catch_warnings():
+            # It warns of files that come from strangers; this one is the operator's.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            load = functools.partial(auth.load_credentials_from_file, path) if path else auth.default
+            found, _ = load(scopes=SCOPES)
     except GoogleAuthError as exc:
         first = str(exc.args[0] if exc.args else exc).splitlines()[:1]
         raise ConfigError([" ".join([f"{path or 'Google credentials'}:", *first])]) from None
@@ -32,4 +36,4 @@ def default_credentials(path: str | None) -> Credentials:
 
 def fixed_token(token: str) -> Credentials:
     """Credentials that never expire and ask nobody: for an emulator."""
-    return AccessToken(token=token)
+    return AccessToken(token=token)  # type: ignore[no-untyped-call]
