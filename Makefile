@@ -8,7 +8,7 @@ ARGS ?=
 PYTHON ?=
 export PYTHON
 
-.PHONY: run test lint check bench soak chaos readme lock clean
+.PHONY: run test lint check bench soak chaos fuzz readme lock clean
 
 run: $(VENV)/.stamp-run ## install and start the gateway: make run ARGS="--port 9000"
 	$(BIN)/gateway serve $(ARGS)
@@ -49,6 +49,9 @@ chaos: $(VENV)/.stamp-test ## break the model's side for half an hour, on both s
 	timeout 3000 $(BIN)/python -m tests.chaos.session --full $(ARGS)
 	timeout 3000 $(BIN)/python -m tests.chaos.session --full --vertex $(ARGS)
 	timeout 600 $(BIN)/python -m tests.chaos.tools
+
+fuzz: $(VENV)/.stamp-test ## knock at every door for ten minutes: make fuzz ARGS="--seconds 3600 --seed 2 --only offer"
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 readme: $(VENV)/.stamp-run ## the configuration table, from the code
 	$(BIN)/python .ci/readme.py

@@ -35,7 +35,8 @@ def find_key(keys: Sequence[ApiKey], authorization: str | None) -> ApiKey:
     scheme, _, token = (authorization or "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthorized("an API key is required: Authorization: Bearer <key>", code="key_missing")
-    offered = token.strip().encode()
+    # Bytes that are no UTF-8 come as lone surrogates (PEP 383): the way back, and no key of ours.
+    offered = token.strip().encode("utf-8", "surrogateescape")
     found = None
     for key in keys:
         if hmac.compare_digest(key.secret.encode(), offered):

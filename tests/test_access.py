@@ -28,6 +28,7 @@ def test_a_key_is_found() -> None:
         ("Bearer s3cre", "key_wrong"),
         ("Bearer s3cret2", "key_wrong"),
         ("Bearer ünïcode", "key_wrong"),
+        ("Bearer \udcff\udcfe", "key_wrong"),  # how a header that is no UTF-8 comes
     ],
 )
 def test_a_wrong_key(header: str | None, code: str) -> None:

@@ -120,7 +120,7 @@ def _check_keyword(kind: str, key: str, value: object, where: str, faults: list[
         wrong = "must be a number"
     elif key == "enum" and (not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value)):
         wrong = "must be a list of texts"
-    elif key == "format" and value not in _FORMATS[kind]:
+    elif key == "format" and (not isinstance(value, str) or value not in _FORMATS[kind]):
         wrong = f"must be one of {', '.join(sorted(_FORMATS[kind]))}"
     elif key == "pattern" and (not isinstance(value, str) or _pattern(value) is None):
         wrong = "must be a regular expression"
@@ -299,7 +299,7 @@ def _range(schema: Schema, least: str, most: str) -> str:
 def _pattern(text: str) -> re.Pattern[str] | None:
     try:
         return re.compile(text)
-    except re.error:
+    except (re.error, OverflowError, RecursionError):  # a{99999999999}; a thousand parentheses
         return None
 
 
@@ -361,8 +361,9 @@ def _simplify(schema: object, root: Schema, depth: int) -> dict[str, Any]:
         }
         result["properties"] = properties
         required = schema.get("required")
-        if isinstance(required, list) and (names := [name for name in required if name in properties]):
-            result["required"] = names
+        if isinstance(required, list):  # of anything: the schema is another server's
+            names = [name for name in required if isinstance(name, str) and name in properties]
+            result |= {"required": names} if names else {}
     return result
 
 
