@@ -90,6 +90,8 @@ export interface Stats {
   jitter: number;
   /** How long a packet now waits here before it is played. */
   playback: number;
+  /** Share of the sound that was made up here for packets that did not come; silence does not count. */
+  concealed: number;
   codec?: string;
 }
 
@@ -138,6 +140,8 @@ export interface ConnectOptions {
 }
 
 export interface Call {
+  /** The gateway's name for this call, as in its log and `/v1/calls`. */
+  readonly id: string;
   readonly state: CallState;
   readonly muted: boolean;
   /** What we send, for a level meter. */

@@ -39,28 +39,29 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 	const audio = Object.assign(options.audio ?? new Audio(), { autoplay: true, playsInline: true });
 	audio.play().catch(() => {}); // in the tap: iOS plays nothing else
 	let state = 'idle';
+	let shown = state;
 	let away = false; // network lost
 	let track = null;
 	let muted = false;
 	let farewell = {}; // why the call ended
 	let view = {};
-	let pc, channel, sender, whip, watch, totals, abandon;
+	let id, pc, channel, sender, whip, watch, totals, abandon;
 
 	const emit = (name, ...values) => listeners[name]?.forEach((tell) => tell(...values));
-	const shown = () => (away ? 'reconnecting' : state);
 	const leave = () => end();
 	const post = (type, data) => channel?.readyState === 'open' && !channel.send(envelope(type, data));
 
 	function on(name, listener) {
 		(listeners[name] ??= new Set()).add(listener);
-		if (name === 'state' && state !== 'idle') listener(shown(), {});
+		if (name === 'state' && shown !== 'idle') listener(shown, {});
 		return () => listeners[name].delete(listener);
 	}
 
 	function step(to, detail = {}) {
-		const before = shown();
+		const before = shown;
 		state = next(state, to);
-		if (shown() !== before) emit('state', shown(), detail);
+		shown = away ? 'reconnecting' : state;
+		if (shown !== before) emit('state', shown, detail);
 	}
 
 	async function setMic(wanted) {
@@ -103,10 +104,8 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 	function network() {
 		const now = pc.connectionState;
 		if (now === 'failed') return end(new CallError('lost', 'The network was lost.'));
-		if (away !== (now === 'disconnected')) {
-			away = !away;
-			emit('state', shown(), {});
-		}
+		away = now === 'disconnected';
+		step();
 	}
 
 	async function attempt() {
@@ -133,6 +132,7 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 		const resource = await offer(base, mine.localDescription.sdp, options);
 		if (mine !== pc) return resource.close(); // hung up
 		whip = resource;
+		id = whip.id;
 		trickle();
 		await mine.setRemoteDescription({ type: 'answer', sdp: whip.answer });
 		return new Promise((done, failed) => {
@@ -209,7 +209,8 @@ export async function connect({ url = '.', mic = true, processing = true, retrie
 		remote,
 		hangup: leave,
 		tool: (name, run) => tools.set(name, run),
-		get state() { return shown(); },
+		get id() { return id; },
+		get state() { return shown; },
 		get muted() { return muted; },
 		get microphone() { return track; },
 		mute(wanted = true) {

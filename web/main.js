@@ -1,6 +1,7 @@
 // The page. Everything a caller sees; the call itself is call.js.
 
 import { CallError, connect, profiles } from './call.js';
+import { Lab } from './lab.js';
 
 const $ = (id) => document.getElementById(id);
 const BASE = new URL('.', document.baseURI).href.replace(/\/$/, '');
@@ -32,7 +33,7 @@ const TROUBLE = {
 	denied: ['The microphone is blocked', 'Allow it in the browser’s address bar (or in the system settings), then try again.'],
 	insecure: [
 		'This address cannot use a microphone',
-		`Browsers give the microphone only to https:// addresses and to this machine. Open the page over https, or at ${HERE}`,
+		`Browsers give it only to https:// addresses and to their own machine. Open the page over https, or, where the gateway runs, at ${HERE}`,
 	],
 	'no-microphone': ['No microphone found', 'Plug one in or pick another below, then try again.'],
 	'busy-microphone': ['The microphone is in use', 'Another program holds it. Close that program, then try again.'],
@@ -41,6 +42,7 @@ const TROUBLE = {
 	'no-media': ['No audio path', 'Signaling works but no audio gets through. A firewall may be blocking UDP.'],
 	lost: ['The network was lost', 'The call could not be kept. Check your connection, then call again.'],
 	model: ['The model cannot be reached', ''],
+	profile: ['No such choice', 'The address of this page names somebody who is not here. Pick another below.'],
 	playback: ['The browser holds the sound back', 'It wants a tap before it plays.'],
 };
 
@@ -60,11 +62,12 @@ function show(state, detail = {}) {
 		const why = detail.code === 'full' ? 'All lines are busy' : 'No answer';
 		$('hint').textContent = `${why}. Trying again in ${Math.max(1, Math.round(detail.retryIn))} s.`;
 	}
-	$('call').disabled = busy;
+	$('call').setAttribute('aria-disabled', String(busy)); // disabled, it would lose the keyboard's focus
 	$('call-label').textContent = state === 'ended' ? 'Call again' : 'Call';
 	for (const id of ['text', 'send', 'mute']) $(id).disabled = !busy || state === 'connecting';
 	$('profile').disabled = busy;
-	if (state === 'ended') $('call').focus({ preventScroll: true });
+	// What had the focus is hidden or disabled now; who reads elsewhere is left alone.
+	if (state === 'ended' && document.activeElement.matches('body, .incall, :disabled')) $('call').focus({ preventScroll: true });
 }
 
 function complain(error) {
@@ -74,9 +77,9 @@ function complain(error) {
 	const after = error.retryAfter ? ` Try again in about ${Math.ceil(error.retryAfter)} seconds.` : '';
 	$('trouble-title').textContent = title;
 	$('trouble-text').textContent = (text || error.message) + after;
+	$('trouble-again').hidden = ['playback', 'profile'].includes(error.code);
 	$('trouble-quiet').hidden = !['denied', 'insecure', 'no-microphone', 'busy-microphone'].includes(error.code);
 	$('trouble-play').hidden = error.code !== 'playback';
-	$('trouble-again').hidden = error.code === 'playback';
 	$('trouble').hidden = false;
 }
 
@@ -89,6 +92,8 @@ function askKey() {
 // --- captions: always textContent, never markup ---
 
 function caption(line) {
+	const log = $('captions');
+	const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40; // who has scrolled back is reading
 	let item = $('captions').querySelector(`[data-id="${line.id}"]`);
 	if (!item) {
 		item = document.createElement('li');
@@ -108,8 +113,7 @@ function caption(line) {
 	item.children[1].textContent = line.text.slice(0, line.spoken).trimStart();
 	item.children[2].textContent = line.text.slice(line.spoken);
 	$('captions-empty').hidden = true;
-	const log = $('captions');
-	log.scrollTop = log.scrollHeight;
+	if (atEnd) log.scrollTop = log.scrollHeight;
 	// A screen reader is told whole lines, not every word.
 	if (line.final) $('spoken').textContent = `${line.role === 'user' ? 'You' : 'Model'}: ${line.text}`;
 }
@@ -166,7 +170,9 @@ function figures(view) {
 	$('loss-in').textContent = percent(view.lossIn);
 	$('loss-out').textContent = percent(view.lossOut);
 	$('jitter').textContent = ms(view.jitter);
+	$('concealed').textContent = percent(view.concealed);
 	$('codec').textContent = view.codec ?? '–';
+	lab.stats(view);
 }
 
 // --- levels ---
@@ -248,6 +254,7 @@ async function dial({ mic = true } = {}) {
 				state(state, detail) {
 					show(state, detail);
 					if (state !== 'ended') return;
+					lab.ready(false);
 					call = null;
 					levels.stop();
 				},
@@ -255,8 +262,10 @@ async function dial({ mic = true } = {}) {
 				turn,
 				stats: figures,
 				error: complain,
+				message: (data) => lab.message(data),
 			},
 		});
+		lab.ready(true);
 		void microphones();
 	} catch (error) {
 		if (!(error instanceof CallError)) throw error; // a bug; a CallError was shown by the listener
@@ -304,7 +313,9 @@ async function welcome() {
 		const options = answer.profiles.map((one) => [one.name, one.title || one.name]);
 		fill($('profile'), options, OPTIONS.get('profile') ?? $('profile').value);
 		$('profile-field').hidden = options.length < 2;
-		$('emulator').hidden = !answer.emulator;
+		$('emulator').hidden = $('lab').hidden = !answer.emulator;
+		const asked = OPTIONS.get('profile');
+		if (asked !== null && !options.some(([name]) => name === asked)) complain({ code: 'profile' });
 		$('model').textContent = answer.model ?? '';
 		$('model').hidden = !answer.model;
 		$('key').hidden = true;
@@ -313,6 +324,18 @@ async function welcome() {
 		complain(error);
 	}
 }
+
+// --- breaking things ---
+
+const lab = new Lab(async (body) => {
+	const headers = { 'Content-Type': 'application/json', ...(key && { Authorization: `Bearer ${key}` }) };
+	const url = `${BASE}/v1/calls/${call.id}/trouble`;
+	const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) }).catch(() => {
+		throw new Error('The gateway does not answer.');
+	});
+	if (response.status === 409) throw new Error('The model is between two sockets just now. Try again in a second.');
+	if (!response.ok) throw new Error('The gateway would not do that. The call may be over.');
+});
 
 // --- what the caller does ---
 
@@ -345,7 +368,7 @@ $('key').addEventListener('submit', (event) => {
 	void welcome();
 });
 document.addEventListener('keydown', (event) => {
-	if (event.target.closest('input, select, textarea, button') || event.altKey || event.ctrlKey || event.metaKey) return;
+	if (event.target.closest('input, select, textarea') || event.altKey || event.ctrlKey || event.metaKey) return;
 	if (event.key === 'm' && call) muted(!call.muted);
 	else if (event.key === 'Escape') hangup();
 });

@@ -4,22 +4,18 @@
 export function summarise(report, before = {}) {
 	const all = [...report.values()];
 	const of = (type) => all.find((one) => one.type === type && (one.kind === 'audio' || one.nominated)) ?? {};
-	const inbound = of('inbound-rtp');
+	const totals = of('inbound-rtp');
 	const remote = of('remote-inbound-rtp');
-	const totals = {
-		lost: inbound.packetsLost ?? 0,
-		received: inbound.packetsReceived ?? 0,
-		waited: inbound.jitterBufferDelay ?? 0,
-		played: inbound.jitterBufferEmittedCount ?? 0,
-	};
-	const fresh = (name) => Math.max(0, totals[name] - (before[name] ?? 0));
+	const fresh = (name) => Math.max(0, totals[name] - (before[name] ?? 0)) || 0;
+	const lost = fresh('packetsLost');
 	const view = {
 		rtt: of('candidate-pair').currentRoundTripTime ?? remote.roundTripTime,
-		lossIn: fresh('lost') / (fresh('lost') + fresh('received')) || 0,
+		lossIn: lost / (lost + fresh('packetsReceived')) || 0,
 		lossOut: remote.fractionLost ?? 0,
-		jitter: inbound.jitter ?? 0,
-		playback: fresh('waited') / fresh('played') || 0,
-		codec: report.get(inbound.codecId)?.mimeType.slice(6),
+		jitter: totals.jitter ?? 0,
+		playback: fresh('jitterBufferDelay') / fresh('jitterBufferEmittedCount') || 0,
+		concealed: (fresh('concealedSamples') - fresh('silentConcealedSamples')) / fresh('totalSamplesReceived') || 0,
+		codec: report.get(totals.codecId)?.mimeType.slice(6),
 	};
 	return { view, totals };
 }

@@ -33,24 +33,23 @@ export async function profiles(url, { token } = {}) {
 /** POST an offer: the answer, and the resource. */
 export async function offer(url, sdp, { token, profile, caller }) {
 	const send = (to, method, headers, more) => ask(to, { method, headers: { ...bearer(token), ...headers }, ...more });
-	const type = (name) => ({ 'Content-Type': `application/${name}` });
 	const query = new URLSearchParams({ ...(profile && { profile }), ...caller });
-	const response = await send(`${url}/whip?${query}`, 'POST', type('sdp'), { body: sdp });
+	const response = await send(`${url}/whip?${query}`, 'POST', { 'Content-Type': 'application/sdp' }, { body: sdp });
 	let resource = new URL(response.headers.get('Location'), response.url);
 	const etag = response.headers.get('ETag');
-	const match = etag ? { 'If-Match': etag } : {};
+	const fragment = { 'Content-Type': 'application/trickle-ice-sdpfrag', ...(etag && { 'If-Match': etag }) };
 	let sending = Promise.resolve();
 
 	return {
+		id: resource.pathname.split('/').pop(),
 		answer: await response.text(),
 
 		// One at a time. No end-of-candidates: behind mDNS only our checks show us.
 		trickle(candidates, local) {
-			const [ufrag, pwd, mid] = ['ice-ufrag', 'ice-pwd', 'mid'].map((name) => local.match(`a=${name}:.*`)[0].trim());
-			const audio = local.match('m=audio .*')[0].trim();
-			const body = [ufrag, pwd, audio, mid, ...candidates.map((one) => `a=${one.candidate}`), ''].join('\r\n');
+			const head = ['a=ice-ufrag:', 'a=ice-pwd:', 'm=audio ', 'a=mid:'].map((name) => local.match(`${name}.*`)[0]);
+			const body = [...head, ...candidates.map((one) => `a=${one.candidate}`), ''].join('\r\n');
 			sending = sending
-				.then(() => resource && send(resource, 'PATCH', { ...type('trickle-ice-sdpfrag'), ...match }, { body }))
+				.then(() => resource && send(resource, 'PATCH', fragment, { body }))
 				.catch(() => {}); // a help, not a need
 		},
 

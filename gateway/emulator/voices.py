@@ -200,6 +200,7 @@ _ASKS_FOR_GREETING = re.compile(
     re.IGNORECASE,
 )
 _ASKS_FOR_GOODBYE = re.compile(r"\b(say (good)?bye|goodbye|farewell|hang up|the call (will|must|is about to) end)", re.IGNORECASE)
+_ASKS_TO_GO_ON = re.compile(r"\bgo on (exactly )?where you stopped\b", re.IGNORECASE)
 _ASKS_FOR_CALL = re.compile(r"\s*/call\s+(\w+)\s*(\{.*\})?\s*", re.DOTALL)
 
 
@@ -213,8 +214,34 @@ class Parrot:
 
     listens = True
 
+    def __init__(self) -> None:
+        self._source = PcmSource(b"")  # of the answer it gave last, and its words
+        self._words: list[str] = []
+
     def answer(self, prompt: Prompt, functions: Mapping[str, bool]) -> Answer | None:
-        """See Persona. `/call name {"a": 1}` typed by the caller makes it call that tool, when it is declared."""
+        """See Persona. `/call name {"a": 1}` typed by the caller makes it call that tool, when it is declared.
+
+        Asked to go on where it stopped it says the rest of its last answer: what was never sent of it.
+        """
+        if isinstance(prompt, Typed) and _ASKS_TO_GO_ON.search(prompt.text):
+            return self._rest()
+        answer = self._answer(prompt, functions)
+        if answer is not None and isinstance(answer.source, PcmSource):
+            self._source, self._words = answer.source, re.findall(r"\s*\S+", answer.words)
+        return answer
+
+    def _rest(self) -> Answer | None:
+        total = self._source.seconds or 0.0
+        pcm = self._source.read(1 << 30)
+        if not pcm:
+            return None
+        # Words run half a second ahead of the audio, as in `Mouth`.
+        said = min(1.0, (total - len(pcm) / (2 * OUTPUT_RATE) + 0.5) / total)
+        self._words = self._words[round(said * len(self._words)) :]
+        self._source = PcmSource(pcm)
+        return Answer(self._source, "".join(self._words))
+
+    def _answer(self, prompt: Prompt, functions: Mapping[str, bool]) -> Answer | None:
         match prompt:
             case Heard(pcm, rate, seconds):
                 said = f"(your own words: {seconds_in_words(seconds)})"

@@ -108,24 +108,29 @@ def test_modules() -> None:
             stats = await page.evaluate(
                 """async () => {
                     const { summarise } = await import('./stats.js');
-                    const report = (lost, received, delay, played) => new Map(Object.entries({
+                    const report = (lost, received, delay, played, made = 0, silent = 0) => new Map(Object.entries({
                         in: { type: 'inbound-rtp', kind: 'audio', packetsLost: lost, packetsReceived: received, jitter: 0.004,
-                            jitterBufferDelay: delay, jitterBufferEmittedCount: played, codecId: 'c' },
+                            jitterBufferDelay: delay, jitterBufferEmittedCount: played, codecId: 'c',
+                            totalSamplesReceived: played, concealedSamples: made, silentConcealedSamples: silent },
                         c: { type: 'codec', mimeType: 'audio/opus' },
                         dead: { type: 'candidate-pair', nominated: false, currentRoundTripTime: 9 },
                         pair: { type: 'candidate-pair', nominated: true, currentRoundTripTime: 0.03 },
                         far: { type: 'remote-inbound-rtp', kind: 'audio', fractionLost: 0.25, roundTripTime: 5 },
                     }));
                     const first = summarise(report(0, 100, 4800 * 0.05, 4800));
-                    return [first.view, summarise(report(10, 190, 4800 * 0.05 + 480 * 0.1, 5280), first.totals).view,
+                    return [first.view, summarise(report(10, 190, 4800 * 0.05 + 480 * 0.1, 5280, 72, 24), first.totals).view,
                         summarise(new Map()).view];
                 }"""
             )
             first, second, nothing = stats
-            assert first == {"rtt": 0.03, "lossIn": 0, "lossOut": 0.25, "jitter": 0.004, "playback": 0.05, "codec": "opus"}
+            assert first == {
+                "rtt": 0.03, "lossIn": 0, "lossOut": 0.25, "jitter": 0.004, "playback": 0.05, "concealed": 0, "codec": "opus",
+            }  # fmt: skip
             assert second["lossIn"] == pytest.approx(0.1)
             assert second["playback"] == pytest.approx(0.1)
-            assert nothing == {"rtt": None, "lossIn": 0, "lossOut": 0, "jitter": 0, "playback": 0, "codec": None}
+            assert second["concealed"] == pytest.approx(0.1)
+            still = ("lossIn", "lossOut", "jitter", "playback", "concealed")
+            assert nothing == {"rtt": None, "codec": None} | dict.fromkeys(still, 0)
             assert opened.faults == []
 
     asyncio.run(body())
@@ -224,6 +229,7 @@ def test_call_from_offer_to_goodbye() -> None:
             assert await connect(page, token="secret word", profile="tutor & co", processing=False) == "connected"
             peer = await answered(end)
             assert end.offers[0].query["profile"] == "tutor & co"
+            assert await page.evaluate("call.id") == "0"
             assert end.offers[0].content_type == "application/sdp"
             hello = peer.messages[0]
             assert (hello["label"], hello["type"], hello["data"]["version"]) == ("rtvi-ai", "client-ready", "2.0.0")

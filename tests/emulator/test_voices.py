@@ -8,6 +8,7 @@ import pytest
 from gateway.emulator import sound
 from gateway.emulator.counting import read_count
 from gateway.emulator.models import Backend
+from gateway.emulator.sound import OUTPUT_RATE
 from gateway.emulator.voices import (
     Answer,
     Call,
@@ -115,3 +116,25 @@ def test_personas_by_name() -> None:
 def test_the_parrots_voice_is_the_callers_levelled() -> None:
     source = asked(Heard(loud(1.0), 16_000, 1.0)).source
     assert source.seconds == pytest.approx(1.0, abs=0.01)
+
+
+GO_ON = Typed("(The line was interrupted. Go on exactly where you stopped.)")
+
+
+def test_a_parrot_goes_on_where_it_stopped() -> None:
+    parrot = Parrot()
+    whole = parrot.answer(Typed("hello", opens=True, at_once=True), {})
+    assert whole is not None
+    size = 2 * OUTPUT_RATE
+    begun = whole.source.read(size)
+    rest = parrot.answer(GO_ON, {})
+    assert rest is not None
+    assert rest.words
+    assert whole.words.endswith(rest.words)
+    assert len(rest.words) < len(whole.words)
+    more = rest.source.read(size // 2)
+    again = parrot.answer(GO_ON, {})  # and once more, should that socket die too
+    assert again is not None
+    assert begun + more + again.source.read(1 << 30) == sound.line("greeting").pcm
+    assert parrot.answer(GO_ON, {}) is None, "everything was said"
+    assert Parrot().answer(GO_ON, {}) is None, "nothing was begun"

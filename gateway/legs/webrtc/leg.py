@@ -419,15 +419,16 @@ class WebRtcLeg:
         sink.note(self._reports.make(self._receiver, self._sender, self.tally, now))
 
     def _tell_losses(self, rough: Rough, sink: LegSink) -> None:
-        withheld = PacketsWithheld(
-            rough.until - rough.began,
-            rough.lost_in,
-            rough.lost_out,
-            self._receiver.fec_seconds - rough.restored,
-            self._receiver.plc_seconds - rough.concealed,
+        restored, concealed = self._receiver.fec_seconds, self._receiver.plc_seconds
+        sink.note(
+            PacketsWithheld(
+                rough.until - rough.began,
+                rough.lost_in,
+                rough.lost_out,
+                restored - rough.restored,
+                concealed - rough.concealed,
+            )
         )
-        sink.note(withheld)
-        self.tell(withheld)
 
     def _last_report(self, sink: LegSink) -> None:
         """What happened since the last one would be missing from the call's account."""
