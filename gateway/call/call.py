@@ -177,6 +177,11 @@ class Call:
         """What waits on its way to the model."""
         return self._ear.uplink
 
+    @property
+    def history(self) -> History:
+        """What was said and heard so far, as it may be read."""
+        return self._history
+
     def view(self) -> CallView:
         """A snapshot for the API."""
         return CallView(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gateway.config import backends, policies, tables, tools, values
+from gateway.config import backends, moderation, policies, tables, tools, values
 from gateway.config.settings import SETTINGS, Setting
 from gateway.config.tables import Fault, Read
 from gateway.config.tree import AdminConfig, CallsConfig, Config, HttpConfig, LogConfig, ModelConfig, UdpConfig
@@ -56,6 +56,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], *, read: Read = r
         if specs and name in profiles:
             profiles[name] = replace(profiles[name], tools=specs)
     policies.complete(profiles, document.get("profiles", {}), faults.append)
+    moderation.complete(profiles, document.get("profiles", {}), faults.append, read, folder)
     services = {path.removeprefix("model."): value for path, value in found.items() if path.startswith("model.")}
     others = backends.backends(document.get("backends", {}), services, faults.append, read)
     models = {"": str(found.get("model.model", ""))} | {name: str(options.get("model", "")) for name, options in others.items()}

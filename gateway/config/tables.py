@@ -100,7 +100,7 @@ def _model(value: object) -> str:
     return values.model(name) if name else ""
 
 
-SUBTABLES = frozenset({"tools", "listening", "compression", "budget"})
+SUBTABLES = frozenset({"tools", "listening", "compression", "budget", "moderation"})
 """Tables of a profile that other modules of this room read."""
 
 MAX_TEMPLATE = 10_000

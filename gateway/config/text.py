@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from gateway.config import backends, policies
+from gateway.config import backends, moderation, policies
 from gateway.config.load import CONFIG_ENV, TABLES
 from gateway.config.settings import SETTINGS, Setting
 from gateway.config.tables import PROFILE_FIELDS
@@ -33,6 +33,7 @@ def describe(config: Config) -> str:
             f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in options.items() if value not in ("", None)
         ]
         lines += policies.lines(profile)
+        lines += moderation.lines(profile, MASK)
         for tool in profile.tools:
             lines += ["", f"[profiles.{profile.name}.tools.{tool.name}]", *tool_lines(tool, MASK)]
     for name, backend in config.backends.items():

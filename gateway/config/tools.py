@@ -163,7 +163,7 @@ def _tool(where: str, name: str, entry: Mapping[str, object], fault: Fault, read
         fault(f"{where}.kind: {error}")
         return None
     options = _options(where, kind, entry, faults)
-    secret = _secret(where, options, faults, read)
+    secret = secret_of(where, options, faults, read)
     parameters = options.get("parameters", {})
     if not any(one.startswith(f"{where}.parameters") for one in faults):
         faults += check(parameters, f"{where}.parameters")
@@ -174,9 +174,9 @@ def _tool(where: str, name: str, entry: Mapping[str, object], fault: Fault, read
     extra: dict[str, Any] = {}
     match kind:
         case ToolKind.PYTHON:
-            extra = {"path": _function(where, options, parameters, bool(faults), faults, folder)}
+            extra = {"path": function_path(where, options, parameters, bool(faults), faults, folder)}
         case ToolKind.HTTP:
-            extra = {"webhook": _webhook(where, entry, options, secret, faults)}
+            extra = {"webhook": webhook(where, entry, options, secret, faults)}
         case ToolKind.MCP:
             extra = {"server": _server(where, entry, options, secret, faults), "only": options.get("only", ())}
         case ToolKind.BUILTIN:
@@ -208,7 +208,8 @@ def _options(where: str, kind: ToolKind, entry: Mapping[str, object], faults: li
     return found
 
 
-def _secret(where: str, options: Mapping[str, Any], faults: list[str], read: Read) -> str:
+def secret_of(where: str, options: Mapping[str, Any], faults: list[str], read: Read) -> str:
+    """The bearer token of `token` or `token_file`; empty without one."""
     if "token" in options and "token_file" in options:
         faults.append(f"{where}: token and token_file: one of the two")
     if "token_file" not in options:
@@ -221,9 +222,10 @@ def _secret(where: str, options: Mapping[str, Any], faults: list[str], read: Rea
         return ""
 
 
-def _function(
+def function_path(
     where: str, options: Mapping[str, Any], parameters: Mapping[str, Any], at_fault: bool, faults: list[str], folder: str
 ) -> str:
+    """The import path of `function`, looked up and held against the parameters unless something is `at_fault` already."""
     path = str(options.get("function", ""))
     if not path:
         faults.append(f"{where}.function: must be given: package.module:function")
@@ -238,7 +240,8 @@ def _function(
     return path
 
 
-def _webhook(where: str, entry: Mapping[str, object], options: Mapping[str, Any], secret: str, faults: list[str]) -> Webhook:
+def webhook(where: str, entry: Mapping[str, object], options: Mapping[str, Any], secret: str, faults: list[str]) -> Webhook:
+    """Where to post, of `url`, `hosts` and `networks`."""
     url = str(options.get("url", ""))
     host = egress.host_of(url)
     hosts, networks = options.get("hosts", (host,) if host else ()), options.get("networks", ())

@@ -24,6 +24,7 @@ from gateway.ledger import Ledger
 from gateway.media.audio import PTIME, AudioFrame
 from gateway.model.gemini import GeminiModel, GeminiSettings
 from gateway.model.services import Services
+from gateway.model.tools.toolbox import Toolbox, open_toolbox
 from gateway.profile import Compression, Endpointing, Listening, Profile, Sensitivity, TurnCoverage
 from gateway.registry import Registry
 from gateway.store.memory import MemoryStore
@@ -38,7 +39,7 @@ WORDS = speech(RATE, 1.0)
 class Stage:
     """An emulator, and calls to it."""
 
-    def __init__(self, emulator: Emulator, services: Services, ledger: Ledger) -> None:
+    def __init__(self, emulator: Emulator, services: Services, ledger: Ledger, toolbox: Toolbox) -> None:
         self.emulator = emulator
         self.diary, self.leg = Diary(), FakeLeg()
         self.loop = asyncio.get_running_loop()
@@ -51,6 +52,7 @@ class Stage:
             observe=self.diary,
             loop=self.loop,
             ledger=ledger,
+            tools=toolbox,
         )
         self.heard = 0.0
 
@@ -93,7 +95,7 @@ class Stage:
 
 
 def play(body: Callable[[Stage], Awaitable[None]], *profiles: Profile, **emulated: Any) -> None:
-    """Run a scenario with an emulator of these settings; `profiles` beside the call's own may be fallen back to."""
+    """Run a scenario with an emulator of these settings; `profiles` may be fallen back to, and the toolbox has what they name."""
 
     @asynccontextmanager
     async def staged() -> AsyncIterator[Stage]:
@@ -103,8 +105,9 @@ def play(body: Callable[[Stage], Awaitable[None]], *profiles: Profile, **emulate
             services = Services(models, dict.fromkeys(models, base.model), {profile.name: profile for profile in profiles})
             budgets = [Budget(key=Limits(tokens=1), day=Limits(tokens=1))]
             try:
-                async with Ledger(MemoryStore(), budgets) as ledger:
-                    stage = Stage(emulator, services, ledger)
+                named = {profile.name: profile for profile in profiles}
+                async with Ledger(MemoryStore(), budgets) as ledger, open_toolbox(named, model=base.model) as toolbox:
+                    stage = Stage(emulator, services, ledger, toolbox)
                     yield stage
                     stage.registry.cut_off()
                     await stage.registry.drain(5.0)
