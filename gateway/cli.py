@@ -18,6 +18,7 @@ import gateway
 from gateway.config import Config, describe, load, markdown
 from gateway.config.load import CONFIG_ENV
 from gateway.config.settings import SETTINGS
+from gateway.config.values import seconds
 from gateway.errors import ConfigError, GatewayError
 
 Environ = Mapping[str, str]
@@ -72,11 +73,11 @@ def _parser(name: str) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"gateway {name}", description=COMMANDS[name].summary, allow_abbrev=False)
 
 
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """A flag for each setting that has one; what is not given is not in the namespace."""
+def _add_settings(parser: argparse.ArgumentParser, begins: str = "") -> None:
+    """A flag for each setting that has one and whose path begins so; what is not given is not in the namespace."""
     parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=f"TOML file ({CONFIG_ENV})")
     for setting in SETTINGS:
-        if setting.flag is None:
+        if setting.flag is None or not setting.path.startswith(begins):
             continue
         help_text = f"{setting.meaning.replace('`', '')} ({', '.join(setting.env)})".replace("%", "%%")
         given: dict[str, Any] = {"metavar": setting.toml.__name__.upper()}
@@ -172,7 +173,14 @@ def _call(argv: Sequence[str], environ: Environ) -> int:
     parser.add_argument(
         "--url", default="http://127.0.0.1:8080", help="of the gateway or its WHIP endpoint (default %(default)s)"
     )
-    parser.add_argument("--wav", type=Path, required=True, metavar="FILE", help="what to say: any audio file, any rate")
+    parser.add_argument(
+        "--model",
+        action="store_true",
+        help="no gateway: straight to the model, with the settings of `gateway serve` (--emulator, --config and so on)",
+    )
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--wav", type=Path, metavar="FILE", help="what to say: any audio file, any rate")
+    who.add_argument("--mic", action="store_true", help="speak yourself, and listen (extra `mic`)")
     parser.add_argument("--save", type=Path, metavar="FILE", help="WAV file for the answer")
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of text")
     parser.add_argument(
@@ -181,8 +189,26 @@ def _call(argv: Sequence[str], environ: Environ) -> int:
         help="API key of the gateway; better in GATEWAY_API_KEY: argv is public",
     )
     parser.add_argument("--profile", default="", metavar="NAME", help="of the gateway's profiles")
-    parser.add_argument("--seconds", type=float, help="length of the call (default: until the answer is over)")
-    return _run(dial(DialSettings(**vars(parser.parse_args(argv)))))
+    parser.add_argument("--seconds", type=_seconds, help="length of the call (default: until the answer is over)")
+    _add_settings(parser, "model.")
+    given = vars(parser.parse_args(argv))
+    del given["mic"]
+    flags = {name: given.pop(name) for name in list(given) if name == "config" or "." in name}
+    if not given.pop("model"):
+        if flags:
+            raise ConfigError([f"{name}: only with --model" for name in flags])
+        return _run(dial(DialSettings(**given)))
+    config = load(flags, environ)
+
+    from gateway.server import open_house
+    from gateway.telemetry.log import configure
+
+    configure("error", secrets=secrets(config))
+    return _run(dial(DialSettings(**given), house=lambda: open_house(config)))
+
+
+def _seconds(text: str) -> float:
+    return seconds(0, 86_400)(text)
 
 
 def _loadtest(argv: Sequence[str], environ: Environ) -> int:
@@ -196,7 +222,7 @@ def _loadtest(argv: Sequence[str], environ: Environ) -> int:
 COMMANDS: Mapping[str, Command] = {
     "serve": Command("Run the gateway (what happens without a command).", _serve),
     "emulator": Command("Run only the emulator of the Gemini Live service.", _emulator),
-    "call": Command("Call a gateway from here: say a recording, write down the answer.", _call),
+    "call": Command("Call a gateway, or the model, from here: say a recording or speak, write down the answer.", _call),
     "loadtest": Command("Call a gateway many times over and measure.", _loadtest),
     "config": Command("Show the configuration in force, secrets masked.", _config),
 }

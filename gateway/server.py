@@ -9,8 +9,8 @@ import logging
 import signal
 import ssl
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
 from google.auth.credentials import Credentials
@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.clock import Clock
 from gateway.config import Config, ModelConfig
+from gateway.dial.straight import House
 from gateway.emulator import Emulator
 from gateway.emulator.faults import parse_options
 from gateway.errors import ConfigError
@@ -129,6 +130,33 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
         ended = await registry.drain(config.calls.drain_timeout)
         log.info("drained", extra={"calls_cut_off": ended})
     return 0
+
+
+@asynccontextmanager
+async def open_house(config: Config) -> AsyncIterator[House]:
+    """A house for one call from this process: no page, no media socket, no port. Raises ConfigError."""
+    loop = asyncio.get_running_loop()
+    async with AsyncExitStack() as stack:
+        profiles = _profiles(config)
+        model, _ = await _services(config, profiles, stack)
+        toolbox = await stack.enter_async_context(open_toolbox(profiles, model=config.model.model))
+        clock = Clock(loop)
+        stack.callback(clock.stop)
+        budgets = [profile.budget for profile in profiles.values()]
+        ledger = await stack.enter_async_context(Ledger(MemoryStore(), budgets, prices=config.prices))
+        registry = Registry(
+            worker=config.worker,
+            max_calls=1,
+            model=model,
+            model_alias=config.model.model,
+            clock=clock,
+            observe=CallLog().observe,
+            loop=loop,
+            tools=toolbox,
+            ledger=ledger,
+        )
+        name = f"{config.model.model} in the built-in emulator" if config.model.emulator else config.model.model
+        yield House(registry, toolbox.profiles, name)
 
 
 def _spare_the_collector() -> None:

@@ -97,6 +97,41 @@ def test_an_emulator_that_cannot_be(option: list[str], capsys: pytest.CaptureFix
     assert len(said(capsys)[1]) == 1
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["--wav", "a.wav", "--mic"],
+        ["--wav", "a.wav", "--seconds", "nan"],
+        ["--wav", "a.wav", "--seconds", "-1"],
+        ["--wav", "a.wav", "--seconds", "soon"],
+    ],
+)
+def test_a_call_that_cannot_be(argv: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["call", *argv], {})
+    assert ended.value.code == 2
+
+
+def test_settings_of_the_model_are_for_calls_to_the_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["call", "--wav", "a.wav", "--emulator", "--gemini-model", "x"], {}) == 2
+    assert len(said(capsys)[1]) == 2
+    assert main(["call", "--model", "--wav", "a.wav", "--gemini-model", "a b", "--gemini-backend", "x"], {}) == 2
+    assert len(said(capsys)[1]) == 2
+
+
+def test_a_recording_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["call", "--model", "--emulator", "--wav", "/missing.wav"], {}) == 1
+    assert said(capsys)[1] == ["gateway: /missing.wav: No such file or directory"]
+
+
+def test_a_microphone_that_is_not_there(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert main(["call", "--mic"], {}) == 1
+    (line,) = said(capsys)[1]
+    assert "pip install 'gemini-voice-gateway[mic]'" in line
+
+
 def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -1,7 +1,8 @@
-"""`gateway call`: one call to a gateway from a terminal, over WHIP, with a recording as the caller.
+"""`gateway call`: one call from a terminal, with a recording or a person as the caller.
 
-A client like any other (aiortc, in its own process): it shares no media code with the gateway it calls. It waits for the
-greeting, plays the recording and then silence, writes down what it hears, and hangs up when the answer is over.
+To a gateway over WHIP, as a client like any other (aiortc, in its own process): it shares no media code with the gateway it
+calls. Or straight to the model, with a model session of its own. It waits for the greeting, plays the recording and then silence,
+writes down what it hears, and hangs up when the answer is over.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from gateway.dial.errors import DialError
@@ -20,6 +21,16 @@ ANSWER_TIMEOUT = 20.0
 """Seconds from the end of the recording to the end of the patience."""
 HANG_UP_AFTER = 1.5
 """Seconds of silence after an answer: some models answer in two parts."""
+
+CLIENT_READY = json.dumps(
+    {
+        "id": "1",
+        "label": "rtvi-ai",
+        "type": "client-ready",
+        "data": {"version": "2.0.0", "about": {"library": "gateway call"}},
+    }
+)
+"""How we introduce ourselves on the data channel."""
 
 NORMAL_ENDS = frozenset({"caller_hung_up", "model_hung_up", "hung_up_by_api", "idle", "max_duration", "budget", "moderated"})
 
@@ -59,10 +70,15 @@ class Report:
 
 
 class Caller:
-    """Speaks a recording when its turn comes, and follows the gateway's messages to know when that is."""
+    """Speaks a recording when its turn comes, and follows the gateway's messages to know when that is.
 
-    def __init__(self, speech: bytes, report: Report) -> None:
-        self.mouth = Mouth(speech)
+    With a `microphone` somebody is really there: they speak and hang up when they like.
+    """
+
+    def __init__(self, speech: bytes, report: Report, microphone: Callable[[], bytes] | None = None) -> None:
+        self.mouth = Mouth(speech, microphone)
+        self._live = microphone is not None
+        self._enough = asyncio.Event()  # the person at the terminal hangs up
         self.over = asyncio.Event()
         """The gateway has ended the call, or the connection is lost."""
         self.ended_by = ""
@@ -99,12 +115,20 @@ class Caller:
         if self._trouble or (self.ended_by and self.ended_by not in NORMAL_ENDS):
             raise DialError(self._trouble or f"the call ended: {self.ended_by}")
 
+    def hang_up(self) -> None:
+        """The person at the terminal has had enough."""
+        self._enough.set()
+
     async def _talk(self) -> None:
         try:
             async with asyncio.timeout(READY_TIMEOUT):
                 await self._ready.wait()
         except TimeoutError:
             raise DialError(f"no model was ready within {READY_TIMEOUT:g} s") from None
+        if self._live:
+            self._report.say("listening", "speak; Ctrl-C hangs up")
+            await self._enough.wait()
+            return
         await self._until(speaking=True, within=GREETING_WAIT)
         await self._until(speaking=False, within=GREETING_LIMIT)
         self.mouth.speak()

@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 import aiohttp
 import av
-from aiortc import RTCConfiguration, RTCDataChannel, RTCPeerConnection, RTCSessionDescription
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import MediaStreamError, MediaStreamTrack
 from yarl import URL
 
-from gateway.dial.caller import CONNECT_TIMEOUT, Caller, Report
+from gateway.dial.caller import CLIENT_READY, CONNECT_TIMEOUT, Caller, Report
+from gateway.dial.card import SoundCard
 from gateway.dial.errors import DialError
 from gateway.dial.loopback import is_loopback, loopback_candidates
 from gateway.dial.sound import MAX_SECONDS, Recording, read_speech
+from gateway.dial.straight import OpenHouse, connected
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,8 @@ class DialSettings:
 
     url: str
     """Of the gateway (`http://127.0.0.1:8080`) or of its WHIP endpoint."""
-    wav: Path
-    """What the caller says: any audio file FFmpeg reads, any rate."""
+    wav: Path | None
+    """What the caller says: any audio file FFmpeg reads, any rate. None: what the microphone hears."""
     save: Path | None = None
     """WAV file for what the caller heard: 24 kHz mono, from the first packet on."""
     json: bool = False
@@ -43,22 +46,52 @@ class DialSettings:
     """Length of the call. None: until the answer is over."""
 
 
-async def dial(settings: DialSettings, *, out: TextIO | None = None, complaints: TextIO | None = None) -> int:
-    """Make the call. Returns 0 on a normal end, 1 after one line about what went wrong on `complaints` (stderr)."""
+async def dial(
+    settings: DialSettings,
+    *,
+    house: OpenHouse | None = None,
+    card: Callable[[], SoundCard] = SoundCard,
+    out: TextIO | None = None,
+    complaints: TextIO | None = None,
+) -> int:
+    """Make the call. Returns 0 on a normal end, 1 after one line about what went wrong on `complaints` (stderr).
+
+    `house`: go straight to the model of that house, in place of the gateway at `settings.url`; opening it may raise ConfigError.
+    `card`: microphone and speaker, when there is no recording.
+    """
+    report = Report(out or sys.stdout, as_json=settings.json)
     try:
-        await _call(settings, Report(out or sys.stdout, as_json=settings.json))
+        if settings.wav is not None:
+            speech = await asyncio.to_thread(read_speech, settings.wav)
+            await _call(settings, report, Caller(speech, report), Recording(), house, lambda: None)
+        else:
+            with card() as opened:
+                caller = Caller(b"", report, opened.take)
+                with _until_interrupted(caller):
+                    await _call(settings, report, caller, Recording(opened.play), house, opened.hush)
     except DialError as exc:
         print(f"gateway: {exc}", file=complaints or sys.stderr)
         return 1
     return 0
 
 
-async def _call(settings: DialSettings, report: Report) -> None:
-    speech = await asyncio.to_thread(read_speech, settings.wav)
-    caller = Caller(speech, report)
-    ears = Recording()
-    async with _connected(settings, caller, ears) as call_url:
-        report.say("connected", f"connected to {settings.url}", call=call_url.name)
+@contextmanager
+def _until_interrupted(caller: Caller) -> Iterator[None]:
+    """Ctrl-C is how a person hangs up."""
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGINT, caller.hang_up)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+
+
+async def _call(
+    settings: DialSettings, report: Report, caller: Caller, ears: Recording, house: OpenHouse | None, hush: Callable[[], None]
+) -> None:
+    line = _connected(settings, caller, ears) if house is None else connected(house, settings.profile, caller, ears, hush)
+    async with line as (where, call_id):
+        report.say("connected", f"connected to {where}", call=call_id)
         limit = min(settings.seconds, MAX_SECONDS) if settings.seconds is not None else None
         try:
             async with asyncio.timeout(limit if limit is not None else MAX_SECONDS):
@@ -84,15 +117,17 @@ async def _call(settings: DialSettings, report: Report) -> None:
 
 
 @asynccontextmanager
-async def _connected(settings: DialSettings, caller: Caller, ears: Recording) -> AsyncIterator[URL]:
-    """Media flows inside the block; the gateway is told when it is left. Raises DialError."""
+async def _connected(settings: DialSettings, caller: Caller, ears: Recording) -> AsyncIterator[tuple[str, str]]:
+    """Media flows inside the block: the gateway's address and the call's id. The gateway is told when it is left. Raises
+    DialError.
+    """
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     listening: list[asyncio.Task[None]] = []
     peer.addTrack(caller.mouth)
     channel = peer.createDataChannel("rtvi")
     peer.on("track", lambda track: listening.append(asyncio.ensure_future(_listen(track, ears))))
     peer.on("connectionstatechange", lambda: caller.state(peer.connectionState))
-    channel.on("open", lambda: _introduce(channel))
+    channel.on("open", lambda: channel.send(CLIENT_READY))
     channel.on("message", caller.message)
     headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
     try:
@@ -103,7 +138,7 @@ async def _connected(settings: DialSettings, caller: Caller, ears: Recording) ->
             try:
                 await _accept(peer, answer)
                 await caller.media()
-                yield call_url
+                yield settings.url, call_url.name
             finally:
                 await _hang_up(http, call_url)
     finally:
@@ -123,11 +158,6 @@ async def _listen(track: MediaStreamTrack, ears: Recording) -> None:
             return
         assert isinstance(frame, av.AudioFrame), "only audio was offered"
         ears.add(frame)
-
-
-def _introduce(channel: RTCDataChannel) -> None:
-    about = {"version": "2.0.0", "about": {"library": "gateway call"}}
-    channel.send(json.dumps({"id": "1", "label": "rtvi-ai", "type": "client-ready", "data": about}))
 
 
 def whip_url(url: str, profile: str) -> URL:

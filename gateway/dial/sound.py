@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import wave
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -35,13 +36,13 @@ def read_speech(path: Path) -> bytes:
         raise DialError(f"{path}: {exc.strerror or 'not an audio file'}") from None
     except (av.error.FFmpegError, ValueError):
         raise DialError(f"{path}: not an audio file") from None
-    pcm = b"".join(_samples(frame) for frame in frames)
+    pcm = b"".join(samples_of(frame) for frame in frames)
     if not pcm:
         raise DialError(f"{path}: holds no audio")
     return pcm
 
 
-def _samples(frame: av.AudioFrame) -> bytes:
+def samples_of(frame: av.AudioFrame) -> bytes:
     """Packed s16 mono samples of a frame; its plane is padded beyond them."""
     return bytes(frame.planes[0])[: frame.samples * 2]
 
@@ -49,7 +50,9 @@ def _samples(frame: av.AudioFrame) -> bytes:
 class Recording:
     """What was heard, on the sender's timeline: what was not sent is silence."""
 
-    def __init__(self) -> None:
+    def __init__(self, play: Callable[[bytes], None] | None = None) -> None:
+        """`play`: a speaker, which is given all that is heard as PCM16 mono 24 kHz."""
+        self._play = play
         self._pcm = bytearray()
         self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAVE_RATE)
         self._first: int | None = None
@@ -63,7 +66,7 @@ class Recording:
         """A decoded frame; `frame.pts` is its RTP time at 48 kHz."""
         pts = frame.pts or 0
         frame.pts = None  # the resampler would fill and cut by its own idea of time
-        pcm = b"".join(_samples(out) for out in self._resampler.resample(frame))
+        pcm = b"".join(samples_of(out) for out in self._resampler.resample(frame))
         if self._first is None:
             self._first = pts
         at = (pts - self._first) * SAVE_RATE // SEND_RATE * 2
@@ -71,8 +74,14 @@ class Recording:
         # A few samples sit in the resampler, so a frame is never quite in place; only a whole missing one is a pause.
         if missing >= SAVE_RATE * PTIME * 2 and at < MAX_SECONDS * SAVE_RATE * 2:
             self._pcm += bytes(missing)
+        self.append(pcm)
+
+    def append(self, pcm: bytes) -> None:
+        """What comes next: PCM16 mono 24 kHz."""
         if self.seconds < MAX_SECONDS:
             self._pcm += pcm
+        if self._play is not None and pcm:
+            self._play(pcm)
 
     def save(self, path: Path) -> None:
         """Write a WAV file. Raises OSError."""
@@ -84,12 +93,16 @@ class Recording:
 
 
 class Mouth(MediaStreamTrack):
-    """The caller's voice: silence until `speak`, then the recording, then silence again; 20 ms a frame, in real time."""
+    """The caller's voice: silence until `speak`, then the recording, then silence again; 20 ms a frame, in real time.
+
+    In place of silence what `microphone` gives: 20 ms at a time, or nothing.
+    """
 
     kind = "audio"
 
-    def __init__(self, speech: bytes) -> None:
+    def __init__(self, speech: bytes, microphone: Callable[[], bytes] | None = None) -> None:
         super().__init__()
+        self._microphone = microphone
         self._speech = memoryview(speech)
         self._at = len(speech)
         self._frames = 0
@@ -113,6 +126,8 @@ class Mouth(MediaStreamTrack):
             self._at += len(pcm)
             if self._at == len(self._speech):
                 self.spoken.set()
+        elif self._microphone is not None:
+            pcm = self._microphone()
         frame = av.AudioFrame(format="s16", layout="mono", samples=samples)
         frame.planes[0].update(pcm.ljust(samples * 2, b"\0"))
         frame.pts = self._frames * samples
