@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
@@ -12,6 +13,7 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from gateway.errors import ConfigError
+from gateway.http.connection import Connection, Room
 
 KEEPALIVE = 30.0
 """Seconds an idle connection is kept."""
@@ -27,14 +29,15 @@ log = logging.getLogger(__name__)
 
 
 def _ours(record: logging.LogRecord) -> bool:
-    """Whether a complaint of the HTTP server is about us. What is hardly HTTP comes from strangers all day long: aiohttp would
-    log each with a traceback and the bytes it choked on, which may be an Authorization header."""
+    """Whether a complaint of the HTTP server is about us. What is hardly HTTP, and clients that leave in the middle, come from
+    strangers all day long: aiohttp would log each with a traceback and the bytes it choked on, which may be an Authorization
+    header."""
     error = record.exc_info[1] if record.exc_info else None
-    if not isinstance(error, HttpProcessingError | web.RequestPayloadError):
+    if not isinstance(error, HttpProcessingError | web.RequestPayloadError | ConnectionError):
         return True
     record.exc_info, record.exc_text = None, None
     record.levelno, record.levelname = logging.DEBUG, "DEBUG"
-    record.msg, record.args = "x not HTTP: %s", (type(error).__name__,)
+    record.msg, record.args = "x not HTTP, or gone: %s", (type(error).__name__,)
     return log.isEnabledFor(logging.DEBUG)
 
 
@@ -60,23 +63,42 @@ class Listener:
         await self._runner.cleanup()
 
 
-async def listen(app: web.Application, host: str, port: int) -> Listener:
-    """Serve `app` at `host:port`, 0 for any free port. Raises ConfigError when the address can't be had."""
-    # No access log: paths carry call ids, and the metrics count every request.
-    # No decompression: nobody compresses an offer, but a small body could become a large one.
-    runner = web.AppRunner(
-        app,
-        access_log=None,
-        logger=log,
-        auto_decompress=False,
-        keepalive_timeout=KEEPALIVE,
-        lingering_time=LINGERING,
-        shutdown_timeout=CLOSE_TIMEOUT,
-    )
+class _Site(web.TCPSite):
+    """A port whose connections are ours."""
+
+    def __init__(self, runner: web.AppRunner, host: str, port: int, room: Room) -> None:
+        super().__init__(runner, host, port)
+        self._room = room
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        loop, server = asyncio.get_running_loop(), self._runner.server
+        assert server is not None, "set up before it starts"
+
+        def connection() -> Connection:
+            # No access log: paths carry call ids, and the metrics count every request.
+            # No decompression: nobody compresses an offer, but a small body could become a large one.
+            return Connection(
+                self._room,
+                server,
+                loop=loop,
+                access_log=None,
+                logger=log,
+                auto_decompress=False,
+                keepalive_timeout=KEEPALIVE,
+                lingering_time=LINGERING,
+            )
+
+        self._server = await loop.create_server(connection, self._host, self._port, backlog=self._backlog)
+
+
+async def listen(app: web.Application, host: str, port: int, room: Room | None = None) -> Listener:
+    """Serve `app` at `host:port`, 0 for any free port, to as many as there is `room` for. Raises ConfigError when the address
+    can't be had."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=CLOSE_TIMEOUT)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
-        await site.start()
+        await _Site(runner, host, port, room or Room()).start()
     except (OSError, OverflowError) as error:
         await runner.cleanup()
         number = error.errno if isinstance(error, OSError) and not isinstance(error, socket.gaierror) else None

@@ -9,6 +9,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from gateway.events import LegKind
+from gateway.http.connection import Connection
 from gateway.http.problem import Handler
 
 ARRIVED = web.RequestKey("arrived", float)
@@ -59,6 +60,9 @@ def timed(watch: Watch) -> Middleware:
     @web.middleware
     async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[ARRIVED] = time.monotonic()
+        connection = request.protocol
+        if isinstance(connection, Connection):
+            connection.began()
         resource = request.match_info.route.resource
         route = "other" if resource is None else resource.canonical
         status = 500  # what aiohttp makes of a bug
@@ -66,6 +70,8 @@ def timed(watch: Watch) -> Middleware:
             response = await handler(request)
             status = response.status
         finally:
+            if isinstance(connection, Connection):
+                connection.ended()
             watch.http_request(route, request.method, status, time.monotonic() - request[ARRIVED])
         response.headers.setdefault("X-Content-Type-Options", "nosniff")
         response.headers.setdefault("Cache-Control", "no-store")
