@@ -149,11 +149,14 @@ def find(reference: bytes, heard: bytes, rate: int, longest: float) -> float:
     return int(np.abs(correlation).argmax()) / rate
 
 
-def segment_correlations(reference: bytes, heard: bytes, rate: int, segment: float = 0.5, slack: float = 0.1) -> list[float]:
+def segment_correlations(
+    reference: bytes, heard: bytes, rate: int, segment: float = 0.5, slack: float = 0.1, warp: float = 0.0
+) -> list[float]:
     """For each `segment` of `reference` with speech in it, its best normalised correlation with `heard`.
 
     The two are aligned as a whole first; each segment may then move by `slack` seconds (a jitter buffer stretches). A segment
-    whose power is 30 dB under the mean says nothing and is left out.
+    whose power is 30 dB under the mean says nothing and is left out. With `warp` each fifth of a segment may move by that much
+    more: a jitter buffer on a busy machine cuts pieces out or puts some in, also in the middle of a segment.
     """
     a, b = floats(reference), floats(heard)
     whole = fftconvolve(b, a[::-1])
@@ -172,8 +175,28 @@ def segment_correlations(reference: bytes, heard: bytes, rate: int, segment: flo
         window[offset : offset + len(source)] = source[: len(window) - offset]
         product = fftconvolve(window, cut[::-1], mode="valid")
         power = np.convolve(window**2, np.ones(size), mode="valid")
-        result.append(float((product / np.sqrt(np.maximum(power, 1.0) * (cut**2).sum())).max()))
+        fit = product / np.sqrt(np.maximum(power, 1.0) * (cut**2).sum())
+        best = float(fit.max())
+        if warp:
+            best = max(best, _warped(cut, window, int(fit.argmax()), round(warp * rate)))
+        result.append(best)
     return result
+
+
+def _warped(cut: Floats, window: Floats, at: int, reach: int) -> float:
+    """Correlation of `cut` with `window` from `at` on, each fifth of it where it fits best within `reach` samples."""
+    size = len(cut) // 5
+    product = power = 0.0
+    for begin in range(0, size * 5, size):
+        part = cut[begin : begin + size]
+        low = max(0, at + begin - reach)
+        there = window[low : at + begin + size + reach]
+        products = fftconvolve(there, part[::-1], mode="valid")
+        powers = np.convolve(there**2, np.ones(size), mode="valid")
+        best = int((products / np.sqrt(np.maximum(powers, 1.0))).argmax())
+        product += float(products[best])
+        power += float(powers[best])
+    return product / max(1.0, float(np.sqrt(power * (cut[: size * 5] ** 2).sum())))
 
 
 def tone_sinad(pcm: bytes, rate: int, frequency: float, skip: float = 0.2) -> float:

@@ -20,6 +20,16 @@ RATE = 48_000
 BLOCK = RATE // 100
 """The engine takes and gives 10 ms blocks."""
 
+AHEAD = 0.05
+"""Seconds of speech that the engine is given in advance: its own 10 ms clock must never run dry."""
+
+BEHIND = 0.2
+"""Seconds beyond which lost time is not made up for: speech goes on where it stopped. Who runs after the clock on a machine that
+has no time to spare only ever falls further behind."""
+
+PATIENCE = 60.0
+"""Seconds for what should come at once. A machine with ten other things to do is no reason to fail."""
+
 Samples = NDArray[np.int16]
 
 
@@ -39,6 +49,8 @@ class ChromePeer:
         self.connected = asyncio.Event()
         self.speaking_since = 0.0
         self.messages: list[str] = []
+        self._last: dict[str, dict[str, Any]] = {}  # the last message of each type
+        self._news = asyncio.Event()
         self.opened = asyncio.Event()
         transceiver = self.connection.add_transceiver(self._generator, webrtc.RTCRtpTransceiverInit(direction="sendrecv"))
         if codec is not None:
@@ -49,13 +61,13 @@ class ChromePeer:
         self.connection.on("track", self._on_track)
         self.channel = self.connection.create_data_channel(channel) if channel else None
         if self.channel is not None:
-            self.channel.on("message", lambda event: self.messages.append(event.data))
+            self.channel.on("message", lambda event: self._on_message(event.data))
             self.channel.on("open", lambda _: self.opened.set())
 
     async def offer(self) -> str:
         """The offer with its candidates on 127.0.0.1: tests use no other address of the machine."""
         await self.connection.set_local_description(await self.connection.create_offer())
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             while self.connection.ice_gathering_state != "complete":
                 await asyncio.sleep(0.01)
         lines = str(self.connection.local_description.sdp).splitlines()
@@ -65,26 +77,24 @@ class ChromePeer:
     async def accept(self, answer: str) -> None:
         """Take the answer and wait until the connection stands."""
         await self.connection.set_remote_description(webrtc.RTCSessionDescriptionInit(type="answer", sdp=answer))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await self.connected.wait()
 
     async def introduce(self) -> None:
         """Wait for the data channel and say `client-ready`, as RTVI clients do."""
         assert self.channel is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE):
             await self.opened.wait()
         ready = {"label": "rtvi-ai", "id": "1", "type": "client-ready", "data": {"version": "2.0.0"}}
         self.channel.send(json.dumps(ready))
 
-    async def told(self, kind: str, seconds: float = 15.0) -> dict[str, Any]:
+    async def told(self, kind: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait for an RTVI message of this type; the last one."""
         async with asyncio.timeout(seconds):
-            while True:
-                for text in reversed(self.messages):
-                    message = json.loads(text)
-                    if message["type"] == kind:
-                        return dict(message)
-                await asyncio.sleep(0.02)
+            while kind not in self._last:
+                self._news.clear()
+                await self._news.wait()
+        return self._last[kind]
 
     @property
     def heard(self) -> Samples:
@@ -101,6 +111,12 @@ class ChromePeer:
         self._generator.stop()
         self.connection.close()
 
+    def _on_message(self, text: str) -> None:
+        self.messages.append(text)
+        message = json.loads(text)
+        self._last[message["type"]] = message
+        self._news.set()
+
     def _on_state(self, _: object) -> None:
         if self.connection.connection_state == "connected" and not self.connected.is_set():
             self.connected.set()
@@ -115,8 +131,8 @@ class ChromePeer:
         start = self.speaking_since = loop.time()
         block = 0
         while True:
-            # On a grid, a few blocks ahead: the engine's own 10 ms clock must never run dry on a busy machine.
-            while block * 0.01 < loop.time() - start + 0.05:
+            start = max(start, loop.time() - BEHIND - block * 0.01)
+            while block * 0.01 < loop.time() - start + AHEAD:
                 samples = np.zeros(BLOCK, np.int16)
                 piece = self._speech[block * BLOCK : (block + 1) * BLOCK]
                 samples[: len(piece)] = piece

@@ -21,6 +21,7 @@ def example(text: str, folder: Path) -> Path:
         (folder / name).write_text(f"secret-{name}\n")
     (folder / "hotel").mkdir()
     (folder / "hotel" / "tools.py").write_text("def weather(city: str) -> str:\n    return f'{city}: sun'\n")
+    (folder / "hotel" / "rules.py").write_text("def judge(who: str, text: str, call_id: str) -> None:\n    return None\n")
     file = folder / "gateway.toml"
     file.write_text(SECRET.sub(lambda match: str(folder / match[1]), toml))
     return file

@@ -18,7 +18,8 @@ import aiohttp
 import numpy as np
 from numpy.typing import NDArray
 
-START_TIMEOUT = 30.0
+PATIENCE = 60.0
+"""Seconds for what takes one or two on a machine that has nothing else to do."""
 
 
 @dataclass
@@ -66,13 +67,13 @@ class Gateway:
         async with self.http.delete(f"{self.url}{location}") as response:
             assert response.status == 200, await response.text()
 
-    async def nobody_left(self, seconds: float = 10.0) -> None:
+    async def nobody_left(self, seconds: float = PATIENCE) -> None:
         """Wait until the last call is gone."""
         async with asyncio.timeout(seconds):
             while (await self.status())["calls"]:
                 await asyncio.sleep(0.05)
 
-    async def baseline(self, seconds: float = 10.0) -> tuple[int, int, int]:
+    async def baseline(self, seconds: float = PATIENCE) -> tuple[int, int, int]:
         """Tasks, open files and threads of the process, once three looks in a row agree."""
         seen: list[tuple[int, int, int]] = []
         async with asyncio.timeout(seconds):
@@ -112,7 +113,7 @@ class Gateway:
     async def stop(self) -> int:
         """SIGTERM; its exit code."""
         self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             return await self.process.wait()
 
 
@@ -138,7 +139,7 @@ async def running_gateway(*args: str, **environ: str) -> AsyncIterator[Gateway]:
         gateway = Gateway(process, http)
         reader = asyncio.create_task(_read(process.stderr, gateway, ready))
         try:
-            async with asyncio.timeout(START_TIMEOUT):
+            async with asyncio.timeout(PATIENCE):
                 await asyncio.wait((asyncio.create_task(ready.wait()), reader), return_when=asyncio.FIRST_COMPLETED)
             assert ready.is_set(), f"the gateway ended: {gateway.log}"
             yield gateway

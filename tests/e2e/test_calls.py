@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,13 @@ CODECS = ("opus", "pcmu", "pcma", "g722")
 ALONE, TOGETHER = 1.0, 3.0
 """Seconds of speech. Ten engines at once in one process stretch a segment here and there: their median wants more."""
 LEAST = 0.8
+ROUNDS = 4
+"""Only calls during which this process itself was starved are made again: they judged the machine."""
+STARVED = 0.1
+"""Share of the time that this process's loop waited for the processor, although it was due."""
+
+Result = tuple[int, float, float]
+"""The call's number; correlations of what the model heard, and of what the caller heard."""
 
 
 def words(number: int, seconds: float) -> Samples:
@@ -33,16 +42,26 @@ def at_8k(samples: bytes, rate: int) -> bytes:
 
 
 def correlations(reference: bytes, rate: int, heard: bytes, heard_rate: int) -> list[float]:
-    # The far end's own jitter buffer stretches and shrinks what it plays by some 100 ms when its machine is busy.
-    return segment_correlations(at_8k(reference, rate), at_8k(heard, heard_rate), 8_000, slack=0.3)
+    # The far end's own jitter buffer stretches and shrinks what it plays when its machine is busy: by some 100 ms in all, and by
+    # up to 20 ms within a segment.
+    return segment_correlations(at_8k(reference, rate), at_8k(heard, heard_rate), 8_000, slack=0.3, warp=0.02)
 
 
-async def one_call(gateway: Gateway, emulator: Emulator, number: int, codec: str, at_once: int = 1) -> tuple[float, float]:
-    """Speak, hear the parrot out, hang up: correlations of what the model heard, and of what the caller heard."""
+async def waited(seconds: list[float]) -> None:
+    """How late this loop wakes, until cancelled: one number for every 20 ms it meant to sleep."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + 0.02
+        await asyncio.sleep(0.02)
+        seconds.append(loop.time() - due)
+
+
+async def one_call(gateway: Gateway, emulator: Emulator, number: int, codec: str, at_once: int = 1) -> Result:
+    """Speak, hear the parrot out, hang up."""
     spoken = words(number, ALONE if at_once == 1 else TOGETHER)
     peer = ChromePeer(spoken, codec)
     try:
-        location, answer = await gateway.whip(await peer.offer(), "plain")
+        location, answer = await gateway.whip(await peer.offer(), "plain" if at_once == 1 else "patient")
         await peer.accept(answer)
         await peer.introduce()
         await peer.told("bot-stopped-speaking")
@@ -54,14 +73,48 @@ async def one_call(gateway: Gateway, emulator: Emulator, number: int, codec: str
         up = statistics.median(heard)
         down = statistics.median(correlations(record.sent, 24_000, peer.heard.tobytes(), RATE))
         await gateway.hang_up(location)
-        return up, down
+        return number, up, down
     finally:
         await peer.close()
 
 
+async def judged(calls: Callable[[], Awaitable[list[Result]]]) -> tuple[list[Result], int]:
+    """The calls' results, and how often they had to be made for them."""
+    loop = asyncio.get_running_loop()
+    tries, results = 0, list[Result]()
+    while tries < ROUNDS:
+        tries += 1
+        late: list[float] = []
+        watch, began = asyncio.create_task(waited(late)), loop.time()
+        try:
+            results = await calls()
+        finally:
+            watch.cancel()
+        if not bad(results) or sum(late) < STARVED * (loop.time() - began):
+            break
+    return results, tries
+
+
+def bad(results: list[Result]) -> list[tuple[str, float, float]]:
+    """Those that are not what was said."""
+    return [(CODECS[number % 4], up, down) for number, up, down in results if min(up, down) < LEAST]
+
+
+async def alone(gateway: Gateway, emulator: Emulator, number: int) -> list[Result]:
+    """One call."""
+    return [await one_call(gateway, emulator, number, CODECS[number % 4])]
+
+
+async def together(gateway: Gateway, emulator: Emulator) -> list[Result]:
+    """Ten calls at once, when those before are over."""
+    await gateway.nobody_left()
+    return await asyncio.gather(*(one_call(gateway, emulator, number, CODECS[number % 4], at_once=10) for number in range(10)))
+
+
 def test_every_codec_twenty_calls_one_after_another_and_ten_at_once(tmp_path: Path) -> None:
     config = tmp_path / "gateway.toml"
-    config.write_text('[profiles.plain]\ngreeting = ""\n')  # the callers here speak first
+    # The callers here speak first. A starved engine pauses: that is not yet the end of what its caller says.
+    config.write_text('[profiles.plain]\ngreeting = ""\n[profiles.patient]\ngreeting = ""\nlistening = { silence = 2.0 }\n')
 
     async def body() -> None:
         async with Emulator(port=0, first_chunk=0.05, silence_duration=0.7, await_playback=False) as emulator:
@@ -75,21 +128,19 @@ def test_every_codec_twenty_calls_one_after_another_and_ten_at_once(tmp_path: Pa
                 await gateway.nobody_left()
                 before = await gateway.baseline()
 
-                results = [await one_call(gateway, emulator, number, CODECS[number % 4]) for number in range(20)]
+                made = 1
+                for number in range(20):
+                    results, tries = await judged(partial(alone, gateway, emulator, number))
+                    assert not bad(results), (number, bad(results))
+                    made += tries
                 await gateway.nobody_left()
-                together = await asyncio.gather(
-                    *(one_call(gateway, emulator, number, CODECS[number % 4], at_once=10) for number in range(10))
-                )
+                results, tries = await judged(partial(together, gateway, emulator))
+                assert not bad(results), bad(results)
+                made += 10 * tries
                 await gateway.nobody_left()
-                bad = [
-                    (number, CODECS[number % 4], up, down)
-                    for number, (up, down) in enumerate([*results, *together])
-                    if min(up, down) < LEAST
-                ]
-                assert not bad, bad
                 assert not grown(before, await gateway.baseline())
                 ended = gateway.said("call ended")
-                assert [line["fields"]["cause"] for line in ended] == ["caller_hung_up"] * 31
+                assert [line["fields"]["cause"] for line in ended] == ["caller_hung_up"] * made
                 assert await gateway.stop() == 0
                 assert not [line for line in gateway.log if line.get("level") == "error"]
 

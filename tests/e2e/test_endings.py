@@ -12,7 +12,7 @@ import pytest
 
 from gateway.emulator import Emulator
 from tests.chrome import RATE, ChromePeer
-from tests.e2e.running import Gateway, running_gateway
+from tests.e2e.running import PATIENCE, Gateway, running_gateway
 
 SILENCE = np.zeros(RATE, np.int16)
 
@@ -32,7 +32,7 @@ async def call(gateway: Gateway, peer: ChromePeer) -> str:
     return location
 
 
-async def ended(gateway: Gateway, seconds: float = 10.0) -> dict[str, Any]:
+async def ended(gateway: Gateway, seconds: float = PATIENCE) -> dict[str, Any]:
     """The one line that says how the call ended."""
     async with asyncio.timeout(seconds):
         while not gateway.said("call ended"):
@@ -73,7 +73,7 @@ def test_sigterm_refuses_new_calls_lets_the_old_end_and_exits_0() -> None:
             try:
                 location = await call(gateway, peer)
                 gateway.process.send_signal(signal.SIGTERM)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(PATIENCE):
                     while True:
                         async with gateway.http.get(f"{gateway.url}/readyz") as response:
                             if response.status == 503:
@@ -87,7 +87,7 @@ def test_sigterm_refuses_new_calls_lets_the_old_end_and_exits_0() -> None:
                 async with gateway.http.get(f"{gateway.url}/livez") as response:
                     assert response.status == 200
                 await gateway.hang_up(location)  # the old call still has its resource
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE):
                     assert await gateway.process.wait() == 0
                 assert gateway.said("call ended")[0]["fields"]["cause"] == "caller_hung_up"
             finally:
