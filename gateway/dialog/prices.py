@@ -9,9 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-AS_OF = "2026-11-21"
+AS_OF = "2026-11-22"
+"""When each row was last compared with its source."""
+
 SOURCE = "https://ai.google.dev/gemini-api/docs/pricing (paid tier, standard)"
 """Audio is listed there by the minute too ($0.005 in, $0.018 out, at 25 tokens a second), which is what the rows come to."""
+
+SOURCES = {
+    "gemini-3.8-live": "the page above in copies of September 2026; text also in the catalogue at vercel.com/ai-gateway/models",
+    "gemini-3.1-flash-live": "the page above in copies of March, May, July and September 2026",
+    "gemini-2.5-flash-native-audio": "the page above in copies of July and September 2026",
+    "gemini-live-2.5-flash-native-audio": "cloud.google.com/vertex-ai/generative-ai/pricing, in langfuse #12607, litellm #36886",
+}
+"""Where each row comes from. The pages themselves could only be read in others' dated copies, which agree.
+
+Not confirmed: that `gemini-3.8-live-extended-thinking` costs what `gemini-3.8-live` costs (the row covers both); that the rows of
+the Developer API hold for the same models on Vertex AI; that Live models stay at this price in 2027, when launch prices of other
+models of the 3.8 family end.
+"""
 
 MICRO = 1_000_000
 """Tokens that a price is for, and millionths of a dollar in a dollar: tokens times price is millionths."""

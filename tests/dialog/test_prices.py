@@ -6,7 +6,7 @@ from datetime import date
 
 import pytest
 
-from gateway.dialog.prices import AS_OF, PRICES, SOURCE, Price, price_of
+from gateway.dialog.prices import AS_OF, PRICES, SOURCE, SOURCES, Price, price_of
 
 MINUTE = 60 * 25
 """Audio tokens of a minute."""
@@ -23,6 +23,7 @@ def test_the_table_says_when_it_was_right() -> None:
     assert date.fromisoformat(AS_OF) >= date(2026, 11, 1)
     assert SOURCE.startswith("https://")
     assert all(date.fromisoformat(row.as_of) for row in PRICES)
+    assert SOURCES.keys() == {row.model for row in PRICES}
 
 
 @pytest.mark.parametrize(
