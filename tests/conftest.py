@@ -17,6 +17,7 @@ settings.load_profile("suite")
 
 REAL_TIME = (
     "browser/",
+    "chaos/",
     "dial/",
     "loadtest/",
     "e2e/test_calls",

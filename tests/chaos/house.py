@@ -87,6 +87,8 @@ class Caller:
     """(loop time, event)"""
     said: int = 0
     """Samples given to the call."""
+    mute: bool = False
+    """The caller says nothing more."""
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def of(self, kind: type) -> list[Any]:
@@ -163,7 +165,7 @@ class House:
         due = loop.time()
         while not caller.call.over:
             await asyncio.sleep(max(0.0, due - loop.time()))
-            if caller.call.over:
+            if caller.call.over or caller.mute:
                 return
             pcm = next(sound)
             caller.call.hear(AudioFrame(pcm, RATE, loop.time()))
@@ -189,6 +191,21 @@ class House:
     def records(self, caller: Caller) -> list[SessionRecord]:
         """The connections that heard this caller count, in order."""
         return [record for record in self.emulator.sessions if _whose(record) == caller.number]
+
+    async def heard_out(self, patience: float = 5.0) -> None:
+        """Everybody falls silent, and what those who count have said arrives: all but a chunk that is not full."""
+        for caller in self.callers:
+            caller.mute = True
+        deadline = self.loop.time() + patience
+        while self.loop.time() < deadline and any(self._behind(caller) for caller in self.callers):
+            await asyncio.sleep(0.05)
+
+    def _behind(self, caller: Caller) -> bool:
+        records = self.records(caller)
+        if not records or caller.call.over:
+            return False
+        last = read_count(records[-1].received[-6400:]).last
+        return last is not None and caller.number * SPAN + caller.said - last > RATE // 10
 
     async def hang_up(self) -> None:
         """Everybody hangs up; ends when all calls have ended."""

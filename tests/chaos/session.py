@@ -1,434 +1,147 @@
-"""The model's side is made to fail, over and over: what callers lose by it.
+"""Break the model's side on purpose and count: the rows of `tests.chaos.rows`, as a table and as JSON.
 
-`python -m tests.chaos.session` runs every row for some seconds, `--full` as often as the README promises, `--vertex` against the
-Vertex AI flavour, `--seed N` with other chance; names of rows run only those. At most 20 calls at once.
+`python -m tests.chaos.session` runs every row for some seconds, `--full` as often as the README promises: one row after the
+other, each within its time, at most 20 calls at once. `--vertex` against the Vertex AI flavour, `--both` on either, `--seed N`
+with other chance, `--write` into `results/`; names of rows run only those.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
+import os
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import pairwise
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import uvloop
 
-from gateway.emulator import Emulator
-from gateway.emulator.faults import FAULTS
-from gateway.events import (
-    EndReason,
-    Interrupted,
-    ModelClosed,
-    ModelConnected,
-    ModelConnectFailed,
-    ModelSwapped,
-    TurnEnded,
-)
-from gateway.profile import Profile
-from tests.chaos.house import Caller, House, draw, house, open_files, percentile, talking, tape
+from tests.bench.process import await_quiet, commit, cpu_model
+from tests.chaos.rows import ROWS, Finding, Scale
 
-CHUNK = 0.1
-"""Seconds of caller audio per message."""
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """How much of a row is run."""
-
-    calls: int
-    rounds: int
-    outage: float
-    """Seconds that the service is away."""
-    seed: int = 0
-    vertex: bool = False
-
+RESULTS = Path(__file__).parent / "results"
 
 FAST = Scale(calls=6, rounds=2, outage=6.0)
 FULL = Scale(calls=20, rounds=10, outage=60.0)
 
+LIMIT = 600.0
+"""Seconds for one row; the longest of the full ones takes five minutes."""
+
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """One measured number against its bar: `value` must not be above it."""
+class Outcome:
+    """What a row came to."""
 
-    what: str
-    value: float
-    bar: float
-    unit: str = "ms"
+    row: str
+    backend: str
+    findings: tuple[Finding, ...]
+    seconds: float
+    load: float
+    """The machine's load average of the last minute, at the end: ours is about 1."""
+    broken: str = ""
+    """Why there is nothing to judge."""
 
-    @property
-    def good(self) -> bool:
-        return self.value <= self.bar
+    def good(self, slack: float = 1.0) -> bool:
+        """Every finding is."""
+        return not self.broken and all(finding.good(slack) for finding in self.findings)
 
-    def __str__(self) -> str:
-        sign = "✓" if self.good else "✗"
-        return f"  {sign} {self.what}: {self.value:.0f} {self.unit} (bar {self.bar:g})"
+    def lines(self) -> list[str]:
+        """As a table."""
+        title = f"{self.row}, {self.backend} ({self.seconds:.0f} s, load {self.load:.1f})"
+        if self.broken:
+            return [title, f"  ✗ {self.broken}"]
+        return [title, *(f"  {'✓' if found.good() else '✗'} {_words(found)}" for found in self.findings)]
 
-
-def _ms(what: str, seconds: float, bar: float) -> Finding:
-    return Finding(what, seconds * 1000, bar * 1000)
-
-
-# --- rows ---
-
-
-async def planned(scale: Scale, lead: float) -> list[Finding]:
-    """goAway at any moment, in the middle of answers too."""
-    async with house(persona="counter:1.5", vertex=scale.vertex, seed=scale.seed) as place:
-
-        async def live(caller: Caller) -> None:
-            chance = draw("planned", scale.seed, lead, caller.number)
-            await caller.until(ModelConnected, 1, 10)
-            for number in range(scale.rounds):
-                await asyncio.sleep(chance.uniform(0.1, 3.0))
-                assert await place.break_line(caller, f"goaway=0,{lead}"), "its connection is open"
-                await caller.until(ModelSwapped, number + 1, lead + 5)
-            await asyncio.sleep(0.3)
-
-        await _all(place, scale, live)
-        swaps = [swap for caller in place.callers for swap in caller.of(ModelSwapped)]
-        gaps = [swap.gap for swap in swaps]
-        lost, doubled = _losses(place)
-        wanted = scale.calls * scale.rounds
-        limit = 0.0 if lead >= 1 else CHUNK
-        return [
-            Finding("swaps missing", wanted - len(swaps), 0, f"of {wanted}"),
-            Finding("calls lost", _fallen(place), 0, ""),
-            Finding("sockets closed by the service", _closed_by_service(place) if lead >= 1 else 0, 0, ""),
-            _ms("lost, most in one swap", max(lost, default=0.0), limit),
-            _ms("doubled, most in one swap", max(doubled, default=0.0), limit),
-            _ms("silence, p95", percentile(gaps, 0.95), 0.3),
-            _ms("silence, max", max(gaps, default=0.0), 1.0),
-        ]
+    def as_json(self) -> dict[str, Any]:
+        """For the file."""
+        return asdict(self) | {"good": self.good(), "findings": [asdict(each) | {"good": each.good()} for each in self.findings]}
 
 
-async def abrupt(scale: Scale) -> list[Finding]:
-    """Connections that end without a word, or with a wrong one."""
-    async with house(persona="counter:1.5", vertex=scale.vertex, seed=scale.seed) as place:
-
-        async def live(caller: Caller) -> None:
-            chance = draw("abrupt", scale.seed, caller.number)
-            await caller.until(ModelConnected, 1, 10)
-            for number in range(scale.rounds):
-                await asyncio.sleep(chance.uniform(0.2, 3.0))
-                how = chance.choice(("abrupt_1006", "close_1011", "close_1000"))
-                assert await place.break_line(caller, f"{how}=0"), "its connection is open"
-                await caller.until(ModelSwapped, number + 1, 10)
-            await asyncio.sleep(0.5)
-
-        await _all(place, scale, live)
-        lost, doubled = _losses(place)
-        swaps = sum(len(caller.of(ModelSwapped)) for caller in place.callers)
-        wanted = scale.calls * scale.rounds
-        return [
-            Finding("swaps missing", wanted - swaps, 0, f"of {wanted}"),
-            Finding("calls lost", _fallen(place), 0, ""),
-            _ms("lost, p95", percentile(_filled(lost, swaps), 0.95), 0.2),
-            _ms("doubled, p95", percentile(_filled(doubled, swaps), 0.95), 0.4),
-            _ms("heard again after, p95", percentile(_heard_again(place), 0.95), 1.5),
-        ]
+def _words(found: Finding) -> str:
+    what = f"{found.what:<50} {found.value:>7.0f} {found.unit}".rstrip()
+    return f"{what:<72} bar {found.bar:g}"
 
 
-async def half_open_answering(scale: Scale) -> list[Finding]:
-    """A service that reads and writes nothing any more, in the middle of an answer."""
-    async with house(persona="counter:6", vertex=scale.vertex, seed=scale.seed, speed=1.0) as place:
-
-        async def live(caller: Caller) -> None:
-            chance = draw("half_open", scale.seed, caller.number)
-            await caller.until(ModelConnected, 1, 10)
-            await asyncio.sleep(chance.uniform(1.0, 4.0))
-            assert await place.break_line(caller, "half_open=0"), "its connection is open"
-            await caller.until(ModelSwapped, 1, 15)
-            await asyncio.sleep(0.5)
-
-        await _all(place, scale, live)
-        lost, _ = _losses(place)
-        # In an answer the next message is due at once.
-        frozen = [(caller, place.records(caller)[0].ended) for caller in place.callers]
-        noticed = [at - froze for caller, froze in frozen if froze is not None for at in caller.when(ModelClosed)[:1]]
-        return [
-            Finding("not noticed", scale.calls - len(noticed), 0, f"of {scale.calls}"),
-            Finding("calls lost", _fallen(place), 0, ""),
-            _ms("noticed after a message was due, max", max(noticed, default=0.0), 6.0),
-            _ms("lost", max(lost, default=0.0), 0.0),
-        ]
-
-
-async def half_open_listening(scale: Scale) -> list[Finding]:
-    """The same while it is spoken to, in the middle of a question."""
-    async with house(persona="parrot", vertex=scale.vertex, seed=scale.seed) as place:
-
-        async def live(caller: Caller) -> None:
-            await caller.until(ModelConnected, 1, 10)
-            await caller.until(ModelSwapped, 1, 20)
-            await caller.until(TurnEnded, 1, 15)
-
-        # A second or more of silence, then 3 s of speech; the service stops in the middle of it, on everybody's first connection.
-        first = [1.0 + 0.1 * number for number in range(scale.calls)]
-        place.emulator.world.set_defaults(f"half_open=heard:{2.0 + 0.05 * scale.calls}&times={scale.calls}")
-        await _all(place, scale, live, sounds=[talking(3.0, 30.0, first=seconds) for seconds in first])
-        late, answered = [], 0
-        for caller, seconds in zip(place.callers, first, strict=True):
-            # The service finds the end of speech after half a second and answers 0.1 s later.
-            due = caller.when(ModelConnected)[0] + seconds + 3.0 + 0.6
-            late += [at - due for at in caller.when(ModelClosed)[:1]]
-            answered += any(ended.turn.heard > 2.5 for ended in caller.of(TurnEnded))
-        return [
-            Finding("not noticed", scale.calls - len(late), 0, f"of {scale.calls}"),
-            Finding("calls lost", _fallen(place), 0, ""),
-            _ms("noticed after the answer was due, max", max(late, default=0.0), 6.0),
-            Finding("questions not answered whole afterwards", scale.calls - answered, 0, f"of {scale.calls}"),
-        ]
-
-
-async def handles(scale: Scale, fault: str) -> list[Finding]:
-    """Handles that are refused or poisoned: the call goes on, with what was said."""
-    async with house(persona="tone:440,1", vertex=scale.vertex, seed=scale.seed, faults=fault) as place:
-
-        async def live(caller: Caller) -> None:
-            await caller.until(ModelConnected, 1, 10)
-            await caller.until(TurnEnded, 1, 10)
-            record = next(item for item in place.emulator.sessions if item.ended is None and not item.tag)
-            record.tag = "taken"
-            place.fault(record, "abrupt_1006=0.5")
-            await caller.until(ModelSwapped, 1, 15)
-            await caller.until(TurnEnded, 2, 15)
-
-        await _all(place, scale, live, sounds=[talking(1.0, 3.0, first=0.3) for _ in range(scale.calls)])
-        told = [record for record in place.emulator.sessions if not record.resumed and record.context]
-        results = [swap.result for caller in place.callers for swap in caller.of(ModelSwapped)[-1:]]
-        return [
-            Finding("calls lost", _fallen(place), 0, f"of {scale.calls}"),
-            Finding("without their history", scale.calls - len(told), 0, f"of {scale.calls}"),
-            Finding("not reported as such", scale.calls - results.count("context_replayed"), 0, ""),
-            Finding("not answered again", _unanswered(place, 2), 0, ""),
-        ]
-
-
-async def outage(scale: Scale) -> list[Finding]:
-    """The service is away: how often it is asked, and who is still there when it comes back."""
-    seconds = scale.outage
-    async with house(persona="counter:1", vertex=scale.vertex, seed=scale.seed, patience=seconds + 15) as place:
-        callers = [place.call() for _ in range(scale.calls)]
-        await asyncio.gather(*(caller.until(ModelConnected, 1, 15) for caller in callers))
-        await asyncio.sleep(1.0)
-        began = place.loop.time()
-        async with place.emulator.outage():
-            await asyncio.sleep(seconds)
-        await asyncio.gather(*(caller.until(ModelSwapped, 1, 15) for caller in callers))
-        tries = [at for caller in callers for at in caller.when(ModelConnectFailed)]
-        early = [at for at in tries if at < began + 1.0]
-        probes = sorted(at for at in tries if at >= began + 1.0)
-        most = max(sum(at < began + 1.0 for at in caller.when(ModelConnectFailed)) for caller in callers)
-        close = sum(after - before < 0.15 for before, after in pairwise(probes))
-        await place.hang_up()
-        return [
-            Finding(f"away for {seconds:g} s: connects in the first second", len(early), 2 * scale.calls, ""),
-            Finding("most of one call in the first second", most, 2, ""),
-            Finding("connects afterwards", len(probes), 2 + seconds / 3, ""),
-            Finding("at the same time as another", close, 0, ""),
-            Finding("calls lost", _fallen(place), 0, f"of {scale.calls}"),
-        ]
-
-
-async def unwilling(scale: Scale, fault: str, reason: EndReason) -> list[Finding]:
-    """A service that is there and wants nobody: how often it is asked before calls give up."""
-    async with house(persona="counter:1", vertex=scale.vertex, seed=scale.seed, patience=8.0) as place:
-        callers = [place.call() for _ in range(scale.calls)]
-        await asyncio.gather(*(caller.until(ModelConnected, 1, 15) for caller in callers))
-        await asyncio.sleep(0.5)
-        before = len(place.emulator.world.upgrades)
-        place.emulator.world.set_defaults(fault)
-        for record in place.emulator.sessions:
-            place.fault(record, "abrupt_1006=0")
-        await asyncio.gather(*(_over(caller, 15.0) for caller in callers))
-        asked = len(place.emulator.world.upgrades) - before
-        await place.hang_up()
-        return [
-            Finding(f"connects of {scale.calls} calls", asked, 2 * scale.calls, ""),
-            Finding(f"other endings than {reason.value}", sum(caller.end is not reason for caller in callers), 0, ""),
-        ]
-
-
-async def barge_in(scale: Scale) -> list[Finding]:
-    """The service says `interrupted` in the middle of answers: what is still played of them."""
-    stale, count = [], 0
-    async with house(persona="tone:440,8", vertex=scale.vertex, seed=scale.seed, faults="interrupt_mid=0.6") as place:
-
-        async def live(caller: Caller) -> None:
-            await caller.until(ModelConnected, 1, 10)
-            await caller.until(Interrupted, scale.rounds, 10 + 4 * scale.rounds)
-
-        sounds = [talking(0.6, 1.6, first=0.2) for _ in range(scale.calls)]
-        await _all(place, scale, live, sounds=sounds)
-        for caller in place.callers:
-            for at, event in zip(caller.when(Interrupted), caller.of(Interrupted), strict=True):
-                count += 1
-                read_at = at - event.stop
-                old = [sent for sent, read in caller.leg.frames if read <= read_at]
-                stale.append(max(0.0, max(old, default=read_at) - read_at))
-    return [
-        Finding("interruptions missing", scale.calls * scale.rounds - count, 0, f"of {scale.calls * scale.rounds}"),
-        _ms("last stale packet after, p99", percentile(stale, 0.99), 0.04),
-    ]
-
-
-REFUSED = frozenset({"http_401", "http_403", "http_404", "bad_key", "bad_model", "invalid_arg", "quota_connect", "quota_mid"})
-UNAVAILABLE = frozenset({"http_429", "http_503", "setup_hang", "setup_goaway", "setup_error", "concurrency"})
-
-
-async def every_fault(scale: Scale) -> list[Finding]:
-    """Each row of the fault table, with `rounds` seeds: nobody crashes, nothing is left, every ending has its reason."""
-    crashed = unexplained = 0
-    wrong: list[str] = []
-    async with Emulator(persona="parrot") as emulator:
-        await _suffer(emulator, "close_1011=0.5", 0, scale.vertex, wrong)  # whatever is opened once is open now
-    files, tasks = open_files(), len(asyncio.all_tasks())
-    for seed in range(scale.seed, scale.seed + scale.rounds):
-        async with Emulator(persona="parrot", seed=seed, first_chunk=0.1, setup_delay=0.02, keep_sessions=20) as emulator:
-            names = list(FAULTS)
-            for begin in range(0, len(names), scale.calls):
-                await asyncio.gather(
-                    *(_suffer(emulator, name, seed, scale.vertex, wrong) for name in names[begin : begin + scale.calls])
-                )
-    for line in wrong:
-        crashed += "crashed" in line
-        unexplained += 1
-        print(f"    {line}")
-    await asyncio.sleep(0.2)
-    return [
-        Finding("calls crashed", crashed, 0, ""),
-        Finding("unexplained endings", unexplained, 0, ""),
-        Finding("tasks left", len(asyncio.all_tasks()) - tasks, 0, ""),
-        Finding("sockets and files left", open_files() - files, 0, ""),
-    ]
-
-
-async def _suffer(emulator: Emulator, fault: str, seed: int, vertex: bool, wrong: list[str]) -> None:
-    async with house(vertex=vertex, key=f"KEY~{fault}", emulator=emulator, patience=6.0) as place:
-        caller = place.call(talking(1.0, 2.0, first=0.3), Profile(greeting="Greet the caller."))
-        await _over(caller, 11.0 if fault == "setup_hang" else 7.0)
-        end = caller.end
-        await place.hang_up()
-    want = EndReason.MODEL_REFUSED if fault in REFUSED else EndReason.MODEL_UNAVAILABLE if fault in UNAVAILABLE else None
-    if end is not want:
-        said = caller.of(ModelClosed)
-        wrong.append(f"{fault}, seed {seed}: {end.value if end else 'still on'}, not {want.value if want else 'still on'} {said}")
-
-
-# --- parts ---
-
-
-async def _all(place: House, scale: Scale, live: Callable[[Caller], Awaitable[None]], sounds: list[object] | None = None) -> None:
-    """Everybody calls, lives, and hangs up."""
-    async with asyncio.TaskGroup() as lives:
-        for number in range(scale.calls):
-            caller = place.call(None if sounds is None else sounds[number])  # type: ignore[arg-type]
-            lives.create_task(live(caller))  # type: ignore[arg-type]
-    await place.hang_up()
-
-
-async def _over(caller: Caller, patience: float) -> None:
-    try:
-        async with asyncio.timeout(patience):
-            while caller.end is None:
-                caller.news.clear()
-                await caller.news.wait()
-    except TimeoutError:
-        return
-
-
-def _fallen(place: House) -> int:
-    return sum(caller.end not in (None, EndReason.CALLER_HUNG_UP) for caller in place.callers)
-
-
-def _unanswered(place: House, turns: int) -> int:
-    return sum(len(caller.of(TurnEnded)) < turns for caller in place.callers)
-
-
-def _closed_by_service(place: House) -> int:
-    return sum(record.close is not None and record.close[0] == "server" for record in place.emulator.sessions)
-
-
-def _losses(place: House) -> tuple[list[float], list[float]]:
-    lost: list[float] = []
-    doubled: list[float] = []
-    for caller in place.callers:
-        account = tape(place, caller)
-        lost += account.lost
-        doubled += account.doubled
-        assert not account.foreign, "what was heard is what was said"
-        # The last chunk may not have been full when the caller hung up.
-        if account.missing > 2 * CHUNK:
-            lost.append(account.missing)
-    return lost, doubled
-
-
-def _filled(values: list[float], count: int) -> list[float]:
-    """With a zero for everyone to whom it did not happen."""
-    return values + [0.0] * max(0, count - len(values))
-
-
-def _heard_again(place: House) -> list[float]:
-    found = []
-    for caller in place.callers:
-        records = place.records(caller)
-        for before, after in pairwise(records):
-            if before.ended is not None and after.arrivals.first_at is not None:
-                found.append(after.arrivals.first_at - before.ended)
+def _reasons(group: BaseExceptionGroup[Exception]) -> list[str]:
+    found: list[str] = []
+    for each in group.exceptions:
+        found += _reasons(each) if isinstance(each, BaseExceptionGroup) else [str(each).partition("\n")[0] or repr(each)]
     return found
 
 
-ROWS: dict[str, Callable[[Scale], Awaitable[list[Finding]]]] = {
-    "planned-60": partial(planned, lead=60.0),
-    "planned-10": partial(planned, lead=10.0),
-    "planned-0": partial(planned, lead=0.0),
-    "abrupt": abrupt,
-    "half-open-answering": half_open_answering,
-    "half-open-listening": half_open_listening,
-    "stale-handles": partial(handles, fault="stale_handle"),
-    "poisoned-handles": partial(handles, fault="poison_handle=0.2"),
-    "poisoned-at-once": partial(handles, fault="poison_handle=0"),
-    "outage": outage,
-    "429": partial(unwilling, fault="http_429", reason=EndReason.MODEL_UNAVAILABLE),
-    "quota": partial(unwilling, fault="quota_connect", reason=EndReason.MODEL_REFUSED),
-    "barge-in": barge_in,
-    "every-fault": every_fault,
-}
+async def run_row(name: str, scale: Scale) -> Outcome:
+    """One row; never raises for what the row finds."""
+    loop = asyncio.get_running_loop()
+    began, findings, broken = loop.time(), [], ""
+    try:
+        async with asyncio.timeout(LIMIT):
+            findings = await ROWS[name](scale)
+    except* (AssertionError, TimeoutError) as group:
+        broken = f"after {loop.time() - began:.0f} s: " + "; ".join(_reasons(group))
+    backend = "vertex" if scale.vertex else "developer"
+    return Outcome(name, backend, tuple(findings), loop.time() - began, os.getloadavg()[0], broken)
 
 
-async def main(names: list[str], scale: Scale) -> int:
-    """Run the rows; the number of findings above their bars."""
-    bad = 0
-    for name in names:
-        where = " on Vertex AI" if scale.vertex else ""
-        print(f"{name}{where}, {scale.calls} calls, {scale.rounds} rounds, seed {scale.seed}", flush=True)
-        began = asyncio.get_running_loop().time()
-        for finding in await ROWS[name](scale):
-            print(finding, flush=True)
-            bad += not finding.good
-        print(f"  {asyncio.get_running_loop().time() - began:.0f} s", flush=True)
-    return bad
+def write(outcomes: Sequence[Outcome], scale: Scale) -> Path:
+    """The file of these outcomes, with what they were measured on."""
+    about = {
+        "commit": commit(),
+        "cpu": cpu_model(),
+        "cores": os.cpu_count(),
+        "python": sys.version.split()[0],
+        "calls": scale.calls,
+        "rounds": scale.rounds,
+        "outage": scale.outage,
+        "seed": scale.seed,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    stem = RESULTS / f"{time.strftime('%Y%m%d-%H%M', time.gmtime())}-{about['commit'].rstrip('+')}"
+    lines = [f"{key}: {value}" for key, value in about.items()]
+    stem.with_suffix(".txt").write_text("\n".join([*lines, *(line for each in outcomes for line in each.lines())]) + "\n")
+    path = stem.with_suffix(".json")
+    path.write_text(json.dumps(about | {"rows": [each.as_json() for each in outcomes]}, indent=1) + "\n")
+    return path
 
 
-if __name__ == "__main__":
+def main() -> int:
+    """Run what was asked for; 1 when a finding is above its bar."""
     flags = argparse.ArgumentParser(description="Break the model's side and count what callers lose.")
-    flags.add_argument("rows", nargs="*", choices=[*ROWS, []], help="those to run; all by default")
-    flags.add_argument("--full", action="store_true")
-    flags.add_argument("--vertex", action="store_true")
+    flags.add_argument("rows", nargs="*", help=f"those to run, all by default: {', '.join(ROWS)}")
+    flags.add_argument("--full", action="store_true", help="as often as the README promises")
+    flags.add_argument("--vertex", action="store_true", help="the Vertex AI flavour")
+    flags.add_argument("--both", action="store_true", help="one flavour after the other")
+    flags.add_argument("--write", action="store_true", help="keep the result")
+    flags.add_argument("--quiet", type=float, default=0.0, help="seconds to wait before each row for a quiet machine, at most")
     flags.add_argument("--seed", type=int, default=0)
     flags.add_argument("--calls", type=int, help="at once")
     flags.add_argument("--rounds", type=int, help="of each call, or seeds")
     flags.add_argument("--log", action="store_true", help="say what goes on")
     asked = flags.parse_args()
+    if unknown := set(asked.rows) - set(ROWS):
+        flags.error(f"no such row: {', '.join(sorted(unknown))}")
     logging.basicConfig(level=logging.INFO if asked.log else logging.CRITICAL)
     size = FULL if asked.full else FAST
-    size = replace(
-        size, calls=asked.calls or size.calls, rounds=asked.rounds or size.rounds, seed=asked.seed, vertex=asked.vertex
-    )
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        sys.exit(min(1, runner.run(main(asked.rows or list(ROWS), size))))
+    size = replace(size, calls=asked.calls or size.calls, rounds=asked.rounds or size.rounds, seed=asked.seed)
+    outcomes = []
+    for vertex in (False, True) if asked.both else (asked.vertex,):
+        for name in asked.rows or ROWS:
+            if asked.quiet and not await_quiet(asked.quiet):
+                print("  (the machine is not quiet)", flush=True)
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                outcome = runner.run(run_row(name, replace(size, vertex=vertex)))
+            print("\n".join(outcome.lines()), flush=True)
+            outcomes.append(outcome)
+    if asked.write:
+        print(write(outcomes, size))
+    bad = [f"{each.row}, {each.backend}" for each in outcomes if not each.good()]
+    print(f"{len(outcomes) - len(bad)} of {len(outcomes)} rows hold" + (f"; not: {'; '.join(bad)}" if bad else ""))
+    return bool(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
