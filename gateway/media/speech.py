@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -24,15 +25,33 @@ FADE_FROM, FADE_TO = 0.06, 0.12
 """Seconds of a hole over which what libopus makes up gives way to comfort noise: its own concealment can hum on for long."""
 
 STILL = 10
-"""Repeated Opus packets in a row, all decoded to silence, after which a further one is not decoded: a muted microphone.
+"""Silent Opus packets in a row, all decoded to silence, after which further ones are not: a muted microphone, a still room.
 
-The decoder is where such packets leave it, so skipping one changes nothing. The RFC 6464 level would say the same, but it is only
-the sender's word; the payload itself can't be wrong.
+Silent is a packet that repeats one of the last (then the decoder is where it leaves it, and skipping it changes nothing), or one
+whose sender says so.
+"""
+
+HUSHED = 80
+"""-dBov at which a sender's audio level (RFC 6464) makes a packet silent: 6 dB below what voice activity takes for anything."""
+
+HUSH_PEAK = 32
+"""Largest sample of what such a packet may decode to; noise of -80 dBFS peaks at 16."""
+
+TRUST = 4
+"""Packets in a row that are not decoded on their sender's word alone; the next one is, so a sender that lies is found out.
+
+They are kept, and decoded after all before what follows the silence: the decoder is then about where it would have been. In
+the first 200 ms after 18 silences, SNR against decoding everything: 30 to 195 dB, median 190; without it 12 to 195, median 53.
+A packet from a room of -80 dBFS costs 18 µs instead of 38 from the datagram to voice activity; a packet of speech what it did.
 """
 
 _RATE = MODEL_INPUT_RATE
 _OPUS_STEP = _RATE // 400  # libopus conceals in multiples of 2.5 ms
 _OPUS_MOST = _RATE * 12 // 100
+
+
+class Hushed(bytes):
+    """A payload whose sender says that it is silent."""
 
 
 class Speech(Protocol):
@@ -63,10 +82,10 @@ class Speech(Protocol):
         """The next `samples` of a pause: comfort noise."""
 
 
-def _is_silence(pcm: bytes) -> bool:
-    """Digital silence, as a codec gives it back: 0 and ±1."""
+def _is_silence(pcm: bytes, peak: int = 1) -> bool:
+    """Nothing over `peak`; a codec gives digital silence back as 0 and ±1."""
     samples = np.frombuffer(pcm, np.int16)
-    return bool(((samples <= 1) & (samples >= -1)).all())
+    return bool(((samples <= peak) & (samples >= -peak)).all())
 
 
 class _Hole:
@@ -112,6 +131,7 @@ class OpusSpeech(_Hole):
         self._recent: deque[bytes] = deque(maxlen=4)  # encoders alternate between a few packets for silence
         self._still = 0
         self._silence = b""
+        self._trusted: list[bytes] = []  # not decoded on the sender's word; at most `TRUST`
 
     def ticks(self, payload: bytes) -> int:
         """See `Speech`."""
@@ -128,19 +148,37 @@ class OpusSpeech(_Hole):
     def decode(self, payload: bytes) -> bytes:
         """See `Speech`."""
         repeated = payload in self._recent
-        if repeated and self._still >= STILL and not self._hole:
-            return self._silence
+        hushed = type(payload) is Hushed
+        if self._still >= STILL and not self._hole and opus.packet_samples(payload, _RATE) * SAMPLE_BYTES == len(self._silence):
+            if repeated:
+                return self._silence
+            if hushed and len(self._trusted) < TRUST:
+                self._trusted.append(payload)
+                return self._silence
+        if self._trusted:
+            self._catch_up(hushed)
         pcm = self._decoder.decode(payload)
         self._good(pcm)
         self._recent.append(payload)
-        self._still = self._still + 1 if repeated and _is_silence(pcm) else 0
+        silent = (repeated and _is_silence(pcm)) or (hushed and _is_silence(pcm, HUSH_PEAK))
+        self._still = self._still + 1 if silent else 0
         self._silence = pcm
         return pcm
+
+    def _catch_up(self, hushed: bool) -> None:
+        """What was not decoded leads to what comes now, unless that is silent as well."""
+        skipped, self._trusted = self._trusted, []
+        if not hushed:
+            for payload in skipped:
+                with contextlib.suppress(PacketError):
+                    self._decoder.decode(payload)
 
     def restore(self, payload: bytes, samples: int) -> bytes:
         """See `Speech`."""
         if samples % _OPUS_STEP or not 0 < samples <= _OPUS_MOST:
             return self.conceal(samples)
+        if self._trusted:
+            self._catch_up(hushed=False)
         pcm = self._decoder.decode_fec(payload, samples)
         self._good(pcm)
         return pcm
@@ -149,6 +187,8 @@ class OpusSpeech(_Hole):
         """See `Speech`. The decoder's own concealment, then comfort noise."""
         if self._hole >= FADE_TO * _RATE:
             return self._fading(None, samples)
+        if self._trusted:
+            self._catch_up(hushed=False)
         made = b""
         left = samples - samples % _OPUS_STEP
         while left:

@@ -88,6 +88,8 @@ class VoiceActivity:
             raise ValueError(f"voice activity is judged at {MODEL_INPUT_RATE} Hz, not {rate}")
         self._rest = b""
         self._parts = np.empty((2, _BASIS.shape[1]), np.float32)
+        self._pcm = b""  # the last block, and its power per bin, by band
+        self._powers: list[float] = []
         self._noise: list[float] = []  # power per bin, by band
         self._smooth: list[float] = []
         self._minimum: list[float] = []
@@ -123,13 +125,9 @@ class VoiceActivity:
         return changed
 
     def _block(self, pcm: bytes, at: float) -> Voice | None:
-        samples = np.frombuffer(pcm, np.int16).astype(np.float32)
-        parts = self._parts
-        # Two products with a vector take half the time of one with a matrix of two rows.
-        np.dot(samples[:_HALF], _BASIS, parts[0])
-        np.dot(samples[_HALF:], _BASIS, parts[1])
-        np.multiply(parts, parts, parts)
-        powers: list[float] = (parts.reshape(-1) @ _BANDS).tolist()
+        if pcm is not self._pcm:  # a receiver says silence that it has not decoded with one and the same frame
+            self._pcm, self._powers = pcm, self._spectrum(pcm)
+        powers = self._powers
         self._track_minimum(powers)
         speech = self._is_speech(powers)
         if speech:
@@ -149,6 +147,16 @@ class VoiceActivity:
             self.speaking = False
             return Voice.STOPPED
         return None
+
+    def _spectrum(self, pcm: bytes) -> list[float]:
+        samples = np.frombuffer(pcm, np.int16).astype(np.float32)
+        parts = self._parts
+        # Two products with a vector take half the time of one with a matrix of two rows.
+        np.dot(samples[:_HALF], _BASIS, parts[0])
+        np.dot(samples[_HALF:], _BASIS, parts[1])
+        np.multiply(parts, parts, parts)
+        powers: list[float] = (parts.reshape(-1) @ _BANDS).tolist()
+        return powers
 
     def _is_speech(self, powers: list[float]) -> bool:
         """Judge a block, and let the noise floor follow it when it is none."""

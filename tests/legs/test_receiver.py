@@ -431,3 +431,21 @@ def test_any_bytes_give_frames_or_are_counted(
         started = started or receiver.packets
     # Silence never runs ahead of the clock: what packets carry, what real time asks for, and half a second for each new origin.
     assert samples / 16_000 <= now + 0.7 * (receiver.packets + 1)
+
+
+@pytest.mark.parametrize(
+    ("agreed", "level", "saved"), [(3, 127, True), (3, 80, True), (3, 79, False), (4, 127, False), (None, 127, False)]
+)
+def test_the_audio_level_saves_decodes_where_it_was_agreed_and_says_silence(agreed: int | None, level: int, saved: bool) -> None:
+    receiver = Receiver(ALL, agreed)
+    encoder = OpusEncoder(48_000, application=Application.VOIP, bitrate=32_000, complexity=5)
+    room = np.random.default_rng(2).normal(0.0, 3.0, 48_000).astype(np.int16).tobytes()
+    heard: list[AudioFrame] = []
+    for number in range(50):
+        payload = encoder.encode(room[number * 1920 : (number + 1) * 1920])
+        plain = rtp(OPUS, number, number * 960, payload)
+        # RFC 8285 one-byte header, element 3 of one byte.
+        packet = bytes((plain[0] | 0x10,)) + plain[1:12] + bytes((0xBE, 0xDE, 0, 1, 0x30, level, 0, 0)) + plain[12:]
+        heard += [value for value in receiver.receive(packet, number * PTIME) if isinstance(value, AudioFrame)]
+    assert len(audio(heard)) == 32_000
+    assert (len({id(frame.pcm) for frame in heard}) < 30) is saved

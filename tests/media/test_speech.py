@@ -14,7 +14,7 @@ from gateway.media.codec import Codec, CodecName
 from gateway.media.g711 import alaw_encode, ulaw_encode
 from gateway.media.g722 import G722Encoder
 from gateway.media.opus import Application, OpusDecoder, OpusEncoder
-from gateway.media.speech import FADE_TO, OPUS_PAUSE_BYTES, speech
+from gateway.media.speech import FADE_TO, HUSH_PEAK, OPUS_PAUSE_BYTES, STILL, TRUST, Hushed, speech
 from tests import audio
 
 CODECS = (
@@ -113,6 +113,72 @@ def test_a_muted_microphone_is_not_decoded_and_the_word_after_it_is_none_the_wor
     assert np.abs(audio.floats(b"".join(heard[60:150]))).max() <= 1
     difference = audio.floats(b"".join(heard)) - audio.floats(b"".join(decoded))
     assert np.abs(difference).max() <= 2
+
+
+def quiet_room(seconds: float) -> tuple[list[bytes], int, int]:
+    """A word, a room of -80 dBFS, a word: its packets, and where the room begins and ends."""
+    rate = 48_000
+    encoder = OpusEncoder(rate, application=Application.VOIP, bitrate=32_000, complexity=5)
+    word = audio.speech(rate, 1.0)
+    room = audio.pcm16(np.random.default_rng(2).standard_normal(round(rate * seconds)) * 3.2)
+    return [encoder.encode(piece) for piece in audio.frames(word + room + word, rate)], 50, 50 + round(seconds * 50)
+
+
+def test_a_quiet_room_is_mostly_not_decoded_when_the_sender_says_so() -> None:
+    sent, begin, end = quiet_room(2.0)
+    assert len(set(sent)) == len(sent), "no packet repeats another"
+    saving = speech(CODECS[0])
+    heard = [saving.decode(Hushed(payload) if begin <= at < end else payload) for at, payload in enumerate(sent)]
+    assert sum(a is b for a, b in itertools.pairwise(heard)) >= (end - begin - STILL - 5) * TRUST // (TRUST + 1)
+    assert np.abs(audio.floats(b"".join(heard[begin + 5 : end]))).max() <= HUSH_PEAK
+
+
+def test_words_after_silences_that_were_not_decoded_are_none_the_worse() -> None:
+    rate = 48_000
+    encoder = OpusEncoder(rate, application=Application.VOIP, bitrate=32_000, complexity=9)
+    room = np.random.default_rng(1)
+    words = audio.floats(audio.speech(rate, 12.0)).reshape(6, -1)
+    every, saving = OpusDecoder(16_000), speech(CODECS[0])
+    for word in words:
+        for piece in audio.frames(audio.pcm16(room.standard_normal(rate) * 3.2), rate):
+            payload = encoder.encode(piece)
+            every.decode(payload)
+            saving.decode(Hushed(payload))
+        sent = [encoder.encode(piece) for piece in audio.frames(audio.pcm16(word + room.standard_normal(word.size) * 3.2), rate)]
+        whole = audio.floats(b"".join([every.decode(payload) for payload in sent])[:6400])
+        heard = audio.floats(b"".join([saving.decode(payload) for payload in sent])[:6400])
+        assert 10 * np.log10((whole**2).sum() / (((heard - whole) ** 2).sum() + 1.0)) > 25, "without catching up: 12 dB"
+
+
+def test_a_sender_whose_level_is_stuck_at_silence_is_found_out() -> None:
+    sent, begin, end = quiet_room(1.0)
+    every, saving = OpusDecoder(16_000), speech(CODECS[0])
+    decoded = [every.decode(payload) for payload in sent]
+    heard = [saving.decode(Hushed(payload)) for payload in sent]
+    assert heard[:begin] == decoded[:begin], "what it calls silence is not"
+    assert len({id(pcm) for pcm in heard[end + TRUST :]}) == len(sent) - end - TRUST, "after 80 ms at most all is decoded again"
+
+
+def test_silence_of_another_length_is_decoded() -> None:
+    saving = speech(CODECS[0])
+    encoder = OpusEncoder(16_000, application=Application.VOIP, bitrate=32_000, complexity=5)
+    for _ in range(STILL + 20):
+        payload = encoder.encode(bytes(640))
+        assert len(saving.decode(Hushed(payload))) == 640
+    double = bytes((payload[0] | 1,)) + payload[1:] * 2  # RFC 6716 §3.2.3: two frames of equal length
+    for _ in range(20):
+        assert len(saving.decode(Hushed(double))) == 1280
+
+
+def test_a_loss_after_a_silence_that_was_not_decoded_is_concealed_as_ever() -> None:
+    sent, begin, _ = quiet_room(1.0)
+    saving = speech(CODECS[0])
+    for payload in sent[:begin]:
+        saving.decode(payload)
+    for payload in sent[begin : begin + STILL + 8]:
+        saving.decode(Hushed(payload))
+    assert len(saving.conceal(320)) == 640
+    assert np.abs(audio.floats(saving.conceal(320))).max() <= 2 * HUSH_PEAK
 
 
 def test_a_repeated_payload_that_is_not_silence_is_decoded_every_time() -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -164,3 +167,20 @@ def test_the_caller_is_noticed_to_have_fallen_silent_before_that_is_certain() ->
 def test_only_the_models_rate() -> None:
     with pytest.raises(ValueError, match="16000"):
         VoiceActivity(8_000)
+
+
+def test_arithmetic_starts_no_threads() -> None:
+    """One process is one core: OpenBLAS would share products of microseconds among all of them."""
+    script = "import gateway.media.vad, os; print(len(os.listdir('/proc/self/task')))"
+    environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    assert subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=True).stdout == b"1\n"
+
+
+def test_the_same_frame_again_is_the_same_as_an_equal_one() -> None:
+    frame = pcm16(noise("pink", 320, 5) * 3)
+    again, equal = VoiceActivity(), VoiceActivity()
+    for number in range(200):
+        pcm = pcm16(clean()[RATE * 2 + number * 320 :][:320]) if number % 50 > 30 else frame
+        changed = again.push(AudioFrame(pcm, RATE, number * 0.02))
+        assert changed == equal.push(AudioFrame(bytes(bytearray(pcm)), RATE, number * 0.02))
+    assert again._noise == equal._noise

@@ -122,7 +122,7 @@ class WebRtcLeg:
         self._sender = Sender(
             speech, ssrc=random.getrandbits(32) or 1, cname=cname, ntp_offset=offset, opus=settings.opus, comfort_noise=noise
         )
-        self._receiver = Receiver(self.codecs)
+        self._receiver = Receiver(self.codecs, offer.audio_level_id)
         self._sink: LegSink | None = None  # None before start, and again when nothing more may be told
         self._rx: pylibsrtp.Session | None = None
         self._tx: pylibsrtp.Session | None = None

@@ -16,7 +16,7 @@ from gateway.media.codec import SPEECH, Codec, CodecName
 from gateway.media.dtmf import Digit, TelephoneEvents
 from gateway.media.jitter import Conceal, Copy, JitterBuffer, Play, Quiet, Restore, Step
 from gateway.media.red import RedBlock, parse_red
-from gateway.media.speech import Speech, speech
+from gateway.media.speech import HUSHED, Hushed, Speech, speech
 from gateway.wire.rtp import ReportBlock, RtpPacket, SenderReport, parse_rtp
 
 Heard = AudioFrame | Digit
@@ -33,7 +33,10 @@ KEY_TIMEOUT = 0.2
 class Receiver:
     """One peer's incoming audio. Counters are totals since the beginning; `codecs` are those that were agreed."""
 
-    def __init__(self, codecs: Sequence[Codec]) -> None:
+    def __init__(self, codecs: Sequence[Codec], audio_level_id: int | None = None) -> None:
+        """`audio_level_id`: that of the RFC 6464 header extension, where it was agreed."""
+        # The only extension we ever agree to, so its element stands first: id and length-1 of one byte (RFC 8285 §4.2).
+        self._level_head = audio_level_id << 4 if audio_level_id is not None else -1
         self._codecs = {codec.payload_type: codec for codec in codecs}
         self._keys = {
             codec.payload_type: TelephoneEvents(codec.clock_rate) for codec in codecs if codec.name is CodecName.TELEPHONE_EVENT
@@ -123,7 +126,10 @@ class Receiver:
     def _take(self, rtp: RtpPacket, codec: Codec, sequence: int, now: float, heard: list[Heard]) -> None:
         """Sort a packet by what its payload type means. Raises `PacketError`."""
         if codec.name in SPEECH:
-            self._hear(codec, rtp, sequence, rtp.payload, (), now, heard)
+            payload, extension = rtp.payload, rtp.extension
+            if extension and extension[0] == self._level_head and extension[1] & 127 >= HUSHED:
+                payload = Hushed(payload)
+            self._hear(codec, rtp, sequence, payload, (), now, heard)
         elif codec.name is CodecName.RED:
             *older, primary = parse_red(rtp.payload, rtp.timestamp)
             inner = self._codecs.get(primary.payload_type)
