@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,15 +14,12 @@ from gateway.media.resample import Resampler
 from tests.audio import segment_correlations, speech
 from tests.chrome import RATE, ChromePeer, Samples
 from tests.e2e.running import Gateway, grown, running_gateway
+from tests.starved import judged
 
 CODECS = ("opus", "pcmu", "pcma", "g722")
 ALONE, TOGETHER = 1.0, 3.0
 """Seconds of speech. Ten engines at once in one process stretch a segment here and there: their median wants more."""
 LEAST = 0.8
-ROUNDS = 4
-"""Only calls during which this process itself was starved are made again: they judged the machine."""
-STARVED = 0.1
-"""Share of the time that this process's loop waited for the processor, although it was due."""
 
 Result = tuple[int, float, float]
 """The call's number; correlations of what the model heard, and of what the caller heard."""
@@ -45,15 +41,6 @@ def correlations(reference: bytes, rate: int, heard: bytes, heard_rate: int) -> 
     # The far end's own jitter buffer stretches and shrinks what it plays when its machine is busy: by some 100 ms in all, and by
     # up to 20 ms within a segment.
     return segment_correlations(at_8k(reference, rate), at_8k(heard, heard_rate), 8_000, slack=0.3, warp=0.02)
-
-
-async def waited(seconds: list[float]) -> None:
-    """How late this loop wakes, until cancelled: one number for every 20 ms it meant to sleep."""
-    loop = asyncio.get_running_loop()
-    while True:
-        due = loop.time() + 0.02
-        await asyncio.sleep(0.02)
-        seconds.append(loop.time() - due)
 
 
 async def one_call(gateway: Gateway, emulator: Emulator, number: int, codec: str, at_once: int = 1) -> Result:
@@ -78,26 +65,14 @@ async def one_call(gateway: Gateway, emulator: Emulator, number: int, codec: str
         await peer.close()
 
 
-async def judged(calls: Callable[[], Awaitable[list[Result]]]) -> tuple[list[Result], int]:
-    """The calls' results, and how often they had to be made for them."""
-    loop = asyncio.get_running_loop()
-    tries, results = 0, list[Result]()
-    while tries < ROUNDS:
-        tries += 1
-        late: list[float] = []
-        watch, began = asyncio.create_task(waited(late)), loop.time()
-        try:
-            results = await calls()
-        finally:
-            watch.cancel()
-        if not bad(results) or sum(late) < STARVED * (loop.time() - began):
-            break
-    return results, tries
-
-
 def bad(results: list[Result]) -> list[tuple[str, float, float]]:
     """Those that are not what was said."""
     return [(CODECS[number % 4], up, down) for number, up, down in results if min(up, down) < LEAST]
+
+
+def good(results: list[Result]) -> bool:
+    """Every call was."""
+    return not bad(results)
 
 
 async def alone(gateway: Gateway, emulator: Emulator, number: int) -> list[Result]:
@@ -130,11 +105,11 @@ def test_every_codec_twenty_calls_one_after_another_and_ten_at_once(tmp_path: Pa
 
                 made = 1
                 for number in range(20):
-                    results, tries = await judged(partial(alone, gateway, emulator, number))
+                    results, tries = await judged(partial(alone, gateway, emulator, number), good)
                     assert not bad(results), (number, bad(results))
                     made += tries
                 await gateway.nobody_left()
-                results, tries = await judged(partial(together, gateway, emulator))
+                results, tries = await judged(partial(together, gateway, emulator), good)
                 assert not bad(results), bad(results)
                 made += 10 * tries
                 await gateway.nobody_left()

@@ -11,6 +11,7 @@ import webrtc
 
 RATE = 48_000
 STEP = RATE // 100  # the engine's own 10 ms
+PATIENCE = 60.0  # seconds for what should come at once, on a machine with ten other things to do
 
 with contextlib.suppress(webrtc.InvalidStateError):  # once per process, before the first connection
     webrtc.allow_loopback()
@@ -69,7 +70,7 @@ class ChromeCaller:
         self.pc.on("icegatheringstatechange", lambda _: self.pc.ice_gathering_state == "complete" and done.set())
         await self.pc.set_local_description(await self.pc.create_offer())
         if self.pc.ice_gathering_state != "complete":
-            await asyncio.wait_for(done.wait(), 10)
+            await asyncio.wait_for(done.wait(), PATIENCE)
         return self.pc.local_description.sdp.encode()
 
     async def answered(self, sdp: str) -> None:
@@ -81,7 +82,7 @@ class ChromeCaller:
         up = asyncio.Event()
         self.pc.on("connectionstatechange", lambda _: self.pc.connection_state == "connected" and up.set())
         if self.pc.connection_state != "connected":
-            await asyncio.wait_for(up.wait(), 10)
+            await asyncio.wait_for(up.wait(), PATIENCE)
 
     async def say(self, pcm: bytes) -> None:
         """Speak PCM16 mono at 48 kHz in real time, on a 10 ms grid."""
@@ -106,14 +107,14 @@ class ChromeCaller:
         """An RTVI message to the gateway."""
         self.channel.send(json.dumps({"id": "c1", "label": "rtvi-ai", "type": kind, "data": data}))
 
-    async def heard_seconds(self, seconds: float, deadline: float = 10.0) -> None:
+    async def heard_seconds(self, seconds: float, deadline: float = PATIENCE) -> None:
         """Wait until so much has been played, silence included."""
         async with asyncio.timeout(deadline):
             while len(self.heard) < 2 * self.rate * seconds:
                 self.played.clear()
                 await self.played.wait()
 
-    async def message(self, kind: str, deadline: float = 5.0) -> dict[str, object]:
+    async def message(self, kind: str, deadline: float = PATIENCE) -> dict[str, object]:
         """The first message of this type, waiting for it."""
         async with asyncio.timeout(deadline):
             while True:

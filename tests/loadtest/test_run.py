@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,10 +13,13 @@ import pytest
 from gateway.loadtest.command import add_arguments, main, table
 from gateway.loadtest.run import LoadPlan, run
 from tests.loadtest.far_end import FarEnd, far_end
+from tests.starved import judged
+
+Outcome = tuple[dict[str, Any], FarEnd, list[str]]
 
 
-def load(**plan: Any) -> tuple[dict[str, Any], FarEnd, list[str]]:
-    async def body() -> tuple[dict[str, Any], FarEnd, list[str]]:
+def load(good: Callable[[Outcome], bool] = lambda _: True, **plan: Any) -> Outcome:
+    async def trial() -> Outcome:
         async with far_end() as end:
             seen: list[str] = []
             report = await run(LoadPlan(**{"url": end.url} | plan), lambda word, _: seen.append(word))
@@ -23,11 +27,19 @@ def load(**plan: Any) -> tuple[dict[str, Any], FarEnd, list[str]]:
             assert not left
             return report, end, seen
 
-    return asyncio.run(body())
+    outcome, _ = asyncio.run(judged(trial, good))
+    return outcome
+
+
+def in_time(outcome: Outcome) -> bool:
+    """What the far end said was measured: 50 packets a second, first audio soon."""
+    report, end, _ = outcome
+    packets, first = report["packets"], report["setup"]["first_audio"]["max"]
+    return min(end.heard) > 1.0 and packets["rate_least"] > 45 and 0.01 < report["gap"]["p50"] < 0.03 and first < 5
 
 
 def test_callers_speak_hear_and_hang_up() -> None:
-    report, end, seen = load(calls=3, ramp=0.2, seconds=1.5, settle=0.2, key="sesame")
+    report, end, seen = load(in_time, calls=3, ramp=0.2, seconds=1.5, settle=0.2, key="sesame")
     assert seen == ["connected", "window", "end"]
     assert report["connected"] == 3
     assert report["errors"] == {}
@@ -35,17 +47,15 @@ def test_callers_speak_hear_and_hang_up() -> None:
     assert set(end.keys) == {"Bearer sesame"}
     # What they said was heard, as speech. One caller's second and a half may be a pause between two sentences; not all three,
     # for callers begin at different places of the recording.
-    assert min(end.heard) > 1.0
+    assert in_time((report, end, seen)), report
     assert max(end.loudest) > 3000
-    # What the far end said was measured: 50 packets a second, authentic, first audio soon.
-    assert report["packets"]["rate_least"] > 45
+    # Every packet was authentic.
     assert report["packets"]["loss"] == 0.0
     assert report["packets"]["forged"] == 0
     assert report["packets"]["proved"] >= 3
     assert report["packets"]["reports"] > 0
-    assert 0.01 < report["gap"]["p50"] < 0.03
     setup = report["setup"]
-    assert 0 < setup["answered"]["p50"] < setup["connected"]["p50"] < setup["first_audio"]["max"] < 5
+    assert 0 < setup["answered"]["p50"] < setup["connected"]["p50"] < setup["first_audio"]["max"]
     assert "3 of 3 callers connected" in table(report)
 
 

@@ -1,0 +1,35 @@
+"""A trial is made again only when its judge had no time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from tests.starved import TRIALS, judged
+
+
+def trial(results: list[bool], busy: bool) -> Callable[[], Awaitable[bool]]:
+    async def body() -> bool:
+        for _ in range(5):
+            await asyncio.sleep(0)
+            end = time.monotonic() + 0.05
+            while busy and time.monotonic() < end:
+                pass  # the loop waits for the processor
+            await asyncio.sleep(0.01)
+        return results.pop(0)
+
+    return body
+
+
+@pytest.mark.parametrize(
+    ("results", "made"), [([True], 1), ([False, True], 2), ([False, False, True], 3), ([False] * TRIALS, TRIALS)]
+)
+def test_a_starved_trial_is_made_again_until_it_is_good(results: list[bool], made: int) -> None:
+    assert asyncio.run(judged(trial(list(results), busy=True), bool)) == (results[-1], made)
+
+
+def test_a_good_trial_is_made_once() -> None:
+    assert asyncio.run(judged(trial([True], busy=False), bool)) == (True, 1)
