@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway.dialog.history import History
+from gateway.dialog.transcript import CutOff
 from gateway.errors import ModelError
 from gateway.events import CallEvent, CallInfo, EndReason, LegKind
 from gateway.legs.base import Ability, LegSink
@@ -66,6 +67,7 @@ class FakeSession:
         self.sent = bytearray()
         self.texts: list[str] = []
         self.prompts: list[str] = []
+        self.cuts: list[CutOff] = []
         self.answers: list[ToolAnswer] = []
         self.ends = 0
         self.closed = False
@@ -87,6 +89,9 @@ class FakeSession:
 
     async def answer_tool(self, answer: ToolAnswer) -> None:
         self.answers.append(answer)
+
+    async def cut_off(self, answer: CutOff) -> None:
+        self.cuts.append(answer)
 
     async def prompt(self, text: str) -> None:
         self.prompts.append(text)

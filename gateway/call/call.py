@@ -310,7 +310,9 @@ class Call:
                 case AudioOut():
                     self._mouth.audio(event, self._ear.last_speech_at)
                 case ModelInterrupted(at=at):
-                    self._mouth.interrupted(self._loop.time(), at, self.leg.clear() if self.leg else 0.0)
+                    cut_off = self._mouth.interrupted(self._loop.time(), at, self.leg.clear() if self.leg else 0.0)
+                    if cut_off is not None:
+                        self._feed.cut_off(cut_off)
                 case OutputTranscript(text=text):
                     self._mouth.words(text)
                 case InputTranscript(text=text):

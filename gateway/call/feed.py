@@ -9,6 +9,7 @@ from gateway.account import Account
 from gateway.call.ear import Ear
 from gateway.dialog.budget import Spending
 from gateway.dialog.history import History
+from gateway.dialog.transcript import CutOff
 from gateway.dialog.turns import TurnKind, Turns
 from gateway.media.audio import MODEL_INPUT_RATE, SAMPLE_BYTES
 from gateway.model.base import ModelSession
@@ -18,6 +19,10 @@ MAX_WAITING_PROMPTS = 4
 
 MAX_WAITING_TEXTS = 8
 """Typed messages waiting for the model; the oldest gives way. More than a person types while a session opens."""
+
+
+MAX_WAITING_NOTES = 4
+"""Answers cut off of which the model has not been told; the oldest gives way."""
 
 
 class Feed:
@@ -43,6 +48,7 @@ class Feed:
         self._paused = False
         self._prompts: deque[str] = deque(maxlen=MAX_WAITING_PROMPTS)
         self._texts: deque[str] = deque(maxlen=MAX_WAITING_TEXTS)
+        self._cut_off: deque[CutOff] = deque(maxlen=MAX_WAITING_NOTES)
 
     def wake(self) -> None:
         """Something waits in the ear."""
@@ -51,6 +57,11 @@ class Feed:
     def pause(self) -> None:
         """The caller is away: the model should know that no more audio comes for now."""
         self._paused = True
+        self._wake.set()
+
+    def cut_off(self, answer: CutOff) -> None:
+        """The caller has spoken over this answer."""
+        self._cut_off.append(answer)
         self._wake.set()
 
     def prompt(self, text: str) -> None:
@@ -71,6 +82,8 @@ class Feed:
         while True:
             await self._wake.wait()
             self._wake.clear()
+            while self._cut_off:
+                await session.cut_off(self._cut_off.popleft())
             while self._prompts:
                 await session.prompt(self._prompts.popleft())
             if self._paused:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gateway.account import Account
 from gateway.call.words import Words
 from gateway.dialog.budget import Spending
-from gateway.dialog.transcript import Answer
+from gateway.dialog.transcript import Answer, CutOff
 from gateway.dialog.turns import Turn, TurnEnd, Turns
 from gateway.events import (
     CallEvent,
@@ -19,7 +19,7 @@ from gateway.events import (
     TurnEnded,
 )
 from gateway.media.audio import MODEL_OUTPUT_RATE, SAMPLE_BYTES, AudioFrame
-from gateway.media.level import first_audible
+from gateway.media.level import first_audible, sounding
 from gateway.media.playout import Playout
 from gateway.media.resample import Resampler
 from gateway.model.base import AudioOut
@@ -69,7 +69,7 @@ class Mouth:
             self._turns.model_audio(audio.at, seconds, first_audible(audio.pcm, MODEL_OUTPUT_RATE))
         else:
             self._turns.model_audio(audio.at, seconds, 0.0)
-        self._answer.audio(seconds)
+        self._answer.audio(seconds, sounding(audio.pcm, MODEL_OUTPUT_RATE))
         self._spending.passed(said=seconds)
         pcm = self._resampler.resample(audio.pcm) if self._resampler else audio.pcm
         self.playout.push(pcm, audio.at)
@@ -86,15 +86,23 @@ class Mouth:
         self._answer.generated()
         self._words.generated()
 
-    def interrupted(self, now: float, at: float, unplayed: float) -> None:
-        """The model heard the caller speak over the answer, read at `at`. `unplayed`: seconds that the far end threw away."""
+    def interrupted(self, now: float, at: float, unplayed: float) -> CutOff | None:
+        """The model heard the caller speak over the answer, read at `at`. `unplayed`: seconds that the far end threw away.
+
+        Gives what was cut off; None: there was nothing to interrupt.
+        """
         unheard = self.playout.clear() + unplayed
         turn = self._turns.interrupted(unheard)
-        self._answer = Answer()
-        if turn is not None:
-            self._account.interruptions += 1
-            self._say(Interrupted(unheard, now - at))
-            self._turn_over(turn)
+        if turn is None:
+            self._answer = self._answer.next()
+            return None
+        self._account.interruptions += 1
+        # Before the readers hear that it is over, the words up to the place where the caller's ears were.
+        self._heard_to(turn)
+        cut_off = self._answer.cut_off
+        self._say(Interrupted(unheard, now - at))
+        self._turn_over(turn)
+        return cut_off
 
     # --- towards the caller ---
 
@@ -140,12 +148,17 @@ class Mouth:
     def _turn_over(self, turn: Turn | None) -> None:
         if turn is None:
             return
-        if turn.end is TurnEnd.COMPLETED and (rest := self._answer.rest()):
-            self._words.model_heard(rest)
-        self._answer = Answer()
+        self._heard_to(turn)
+        self._answer = self._answer.next()
         self._words.answer_over()
         if self.speaking:
             self.speaking = False
             self._say(ModelStoppedSpeaking())
         self._account.add(turn)
         self._say(TurnEnded(turn))
+
+    def _heard_to(self, turn: Turn) -> None:
+        """The answer is over: what was heard of it that has not been said yet."""
+        answer = self._answer
+        if words := answer.rest() if turn.end is TurnEnd.COMPLETED else answer.cut(turn.heard):
+            self._words.model_heard(words)

@@ -15,6 +15,9 @@ AUDIBLE_DBFS = -50.0
 Speech as models speak it peaks at -3 to -15 dBFS; what precedes its first word (dither, breath, codec noise) stays below -55.
 """
 
+SOUNDING_RMS = 164.0
+"""-46 dBFS over 10 ms: a word's faintest sounds (f, th) as models speak them lie above it, the pauses between words below."""
+
 _FULL_SCALE = 32_768.0
 _AUDIBLE = round(_FULL_SCALE * 10 ** (AUDIBLE_DBFS / 20))
 
@@ -46,3 +49,16 @@ def first_audible(pcm: bytes, rate: int) -> float | None:
     audible = (samples >= _AUDIBLE) | (samples <= -_AUDIBLE)
     first = int(audible.argmax())
     return first / rate if audible[first] else None
+
+
+def sounding(pcm: bytes, rate: int) -> tuple[tuple[float, float], ...]:
+    """Where it sounds: (begin, end) in seconds of every stretch of whole 10 ms above `SOUNDING_RMS`. `rate` in Hz."""
+    step = rate // 100
+    whole = len(pcm) // (2 * step)
+    if not whole:
+        return ()
+    samples = np.frombuffer(pcm, "<i2", whole * step).astype(np.float32).reshape(whole, step)
+    loud = np.zeros(whole + 2, np.int8)
+    loud[1:-1] = np.einsum("ij,ij->i", samples, samples) > SOUNDING_RMS * SOUNDING_RMS * step
+    edges = np.flatnonzero(np.diff(loud)).tolist()
+    return tuple((edges[at] / 100, edges[at + 1] / 100) for at in range(0, len(edges), 2))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from gateway.dialog.history import History
+from gateway.dialog.transcript import CutOff
 from gateway.events import (
     ModelClosed,
     ModelConnected,
@@ -130,6 +131,9 @@ class ModelSession(Protocol):
 
     async def answer_tool(self, answer: ToolAnswer) -> None:
         """Give the model a tool's result. A session that has moved to another socket sends it there."""
+
+    async def cut_off(self, answer: CutOff) -> None:
+        """The caller has spoken over this answer: where the model takes notes it is told, once, which of its words were heard."""
 
     async def prompt(self, text: str) -> None:
         """The gateway's own instruction (greeting): the model answers it aloud."""

@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
 from gateway.dialog.history import History
+from gateway.dialog.transcript import CutOff
 from gateway.errors import ModelError
 from gateway.events import ModelConnected, ModelSwapped
 from gateway.model.base import (
@@ -242,6 +243,14 @@ class RelayedSession:
         if session := await self._current():
             self._speaking = speaking
             await session.activity(speaking)
+
+    async def cut_off(self, answer: CutOff) -> None:
+        """See `ModelSession`. Whoever takes over later is told what was heard."""
+        if self._told and self._told[-1][0] == "You":
+            words = self._told[-1][1]
+            self._told[-1] = ("You", words[: max(0, len(words) - len(answer.unheard))])
+        if session := await self._current():
+            await session.cut_off(answer)
 
     async def prompt(self, text: str) -> None:
         """See `ModelSession`."""

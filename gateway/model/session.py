@@ -13,6 +13,8 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Protocol
 
+from gateway.dialog.history import Role, Said
+from gateway.dialog.transcript import CutOff
 from gateway.errors import PacketError
 from gateway.events import ModelClosed
 from gateway.model.base import ModelEvent, ToolAnswer
@@ -21,7 +23,7 @@ from gateway.model.failures import LINK_ERRORS, NotConnected, classify, describe
 from gateway.profile import Profile
 from gateway.wire.gemini_faults import STALLED, Failure
 from gateway.wire.gemini_moves import Break, Connect, GiveUp, Leave, Listen, Wait
-from gateway.wire.gemini_reel import Ask, Item, Mark
+from gateway.wire.gemini_reel import Ask, AskKind, Item, Mark
 from gateway.wire.gemini_session import Course
 from gateway.wire.gemini_setup import Capabilities, instruction
 from gateway.wire.gemini_tools import declarations
@@ -220,6 +222,11 @@ class GeminiSession:
         self._course.say(text)
         await self._pump()
 
+    async def cut_off(self, answer: CutOff) -> None:
+        """See `ModelSession`."""
+        self._course.cut_off(answer)
+        await self._pump()
+
     async def prompt(self, text: str) -> None:
         """See `ModelSession`. To the service it is a user's turn."""
         await self.send_text(text)
@@ -275,6 +282,8 @@ class GeminiSession:
         if isinstance(item, Ask):
             if item.answer is not None:
                 return link.answer_tool(item.answer)
+            if item.kind is AskKind.NOTE:
+                return link.seed((Said(Role.CALLER, item.text),), complete=False)
             return link.send_text(item.text, ordered=self._can.content_any_time)
         match item.mark:
             case None:

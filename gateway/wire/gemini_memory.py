@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import orjson
 
 from gateway.dialog.history import Role, Said, merged
+from gateway.dialog.transcript import CutOff
 from gateway.model.base import InputTranscript, ModelEvent, OutputTranscript, ToolAnswer
 from gateway.wire.gemini_floor import Cut
 
@@ -23,13 +24,21 @@ MAX_SINCE = 4_000
 """Characters kept of what was said since the last handle; the oldest gives way."""
 
 MAX_QUOTE = 300
-"""Characters of its own last words that a model is reminded of."""
+"""Characters of its own last words that a model is reminded of, and of those that were not heard."""
 
 GO_ON = (
     "(The line was interrupted while you were speaking. Go on exactly where you stopped, in mid-sentence if need be. "
     "Do not greet, do not repeat anything, do not mention the interruption.)"
 )
 LAST_WORDS = " Your last words were: {words}"
+CUT_OFF = (
+    "(The caller has spoken over your last answer. Of what you said the caller has heard no more than up to these words: {heard} "
+    "Not heard was: {unheard} Bear that in mind, and do not answer this note.)"
+)
+CUT_OFF_AT_ONCE = (
+    "(The caller has spoken over your last answer before a word of it was heard. Not heard was: {unheard} "
+    "Bear that in mind, and do not answer this note.)"
+)
 RESULT = "(The function {name} that you have called gave this result: {result} Go on with it.)"
 NUDGE = "(Tell the caller what the function gave.)"
 OPENING = "(The call begins.)"
@@ -51,6 +60,8 @@ class Since:
 
     def __init__(self) -> None:
         self._turns: list[Said] = []
+        self.cut_off = False
+        """An answer among them has been cut down to what was heard of it."""
 
     def __bool__(self) -> bool:
         return bool(self._turns)
@@ -75,6 +86,17 @@ class Since:
     def clear(self) -> None:
         """A new handle stands for all of it."""
         self._turns.clear()
+        self.cut_off = False
+
+    def unsaid(self, characters: int) -> None:
+        """So many characters at the end of the model's words were never heard."""
+        for at in range(len(self._turns) - 1, -1, -1):
+            said = self._turns[at]
+            if characters and said.role is Role.MODEL:
+                kept = max(0, len(said.text) - characters)
+                characters -= len(said.text) - kept
+                self._turns[at] = Said(Role.MODEL, said.text[:kept])
+                self.cut_off = True
 
     def _add(self, role: Role, text: str) -> None:
         if self._turns and self._turns[-1].role is role:
@@ -113,6 +135,15 @@ def remind_resumed(since: Since, cut: Cut | None, *, repeated: bool, content_any
     if repeated and turns and turns[-1].role is Role.CALLER:
         turns.pop()
     return Reminder(tuple(said for said in turns if said.text.strip()), go_on=go_on)
+
+
+def note_of(answer: CutOff) -> str:
+    """What a model is told of an answer that was cut off; empty: it was heard to its end, as far as its words tell."""
+    heard, unheard = " ".join(answer.heard.split())[-MAX_QUOTE:], " ".join(answer.unheard.split())[:MAX_QUOTE]
+    if not unheard:
+        return ""
+    words = {"heard": orjson.dumps(heard).decode(), "unheard": orjson.dumps(unheard).decode()}
+    return (CUT_OFF if heard else CUT_OFF_AT_ONCE).format(**words)
 
 
 def result_in_words(answer: ToolAnswer) -> str:

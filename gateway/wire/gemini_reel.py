@@ -22,6 +22,9 @@ LIMIT = 10.0
 MEMORY = 15.0
 """Seconds of audio kept, sent or not: a question of eight seconds, and the patience with which its answer is waited for."""
 
+MAX_NOTES = 4
+"""Notes among them."""
+
 MAX_ASKS = 16
 """Things asked of the model that it has not begun to answer; the oldest gives way."""
 
@@ -58,6 +61,7 @@ class AskKind(enum.Enum):
 
     TEXT = "text"  # an answer to typed words
     TOOL = "tool"  # it has called a function, and this is the result
+    NOTE = "note"  # nothing by itself: to be borne in mind when it next speaks
 
 
 @dataclass(slots=True, eq=False)
@@ -138,6 +142,10 @@ class Reel:
 
     def ask(self, ask: Ask) -> None:
         """Something for the model, after the audio so far."""
+        if ask.kind is AskKind.NOTE:
+            notes = [other for other in self._asks if other.kind is AskKind.NOTE]
+            for other in notes[: max(0, len(notes) - MAX_NOTES + 1)]:
+                self._asks.remove(other)
         ask.position = self.end
         self._asks.append(ask)
 

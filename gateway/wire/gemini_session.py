@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.dialog.history import History, Role
+from gateway.dialog.transcript import CutOff
 from gateway.errors import PacketError
 from gateway.events import ModelConnected, ModelConnectFailed, ModelLeaving, ModelSwapped
 from gateway.model.base import (
@@ -27,7 +28,7 @@ from gateway.wire.gemini import Downlink
 from gateway.wire.gemini_breaker import Breaker
 from gateway.wire.gemini_faults import DEAF, GARBAGE, SILENT, STALLED, Failure, Kind
 from gateway.wire.gemini_floor import Cut, Floor
-from gateway.wire.gemini_memory import NUDGE, Reminder, Since, remind_new, remind_resumed, result_in_words
+from gateway.wire.gemini_memory import NUDGE, Reminder, Since, note_of, remind_new, remind_resumed, result_in_words
 from gateway.wire.gemini_moves import MOVES, Break, Connect, Decision, GiveUp, Leave, Listen, Phase, Step, Wait
 from gateway.wire.gemini_pulse import Ping, Pulse
 from gateway.wire.gemini_reel import Ask, AskKind, Item, Mark, Reel
@@ -195,7 +196,8 @@ class Course:
     @property
     def _asked_at(self) -> float | None:
         """When the oldest thing was asked that the model has not reacted to."""
-        return min((ask.sent_at for ask in self.reel.asks if ask.sent_at is not None), default=None)
+        asked = (ask.sent_at for ask in self.reel.asks if ask.sent_at is not None and ask.kind is not AskKind.NOTE)
+        return min(asked, default=None)
 
     def _next(self, now: float) -> Decision:
         if hopeless := self._retry.hopeless:
@@ -254,6 +256,8 @@ class Course:
         self._leave = None
         self.floor.again(now, repeated=move.repeated)
         self.downlink.restart()
+        if not handle or self._since.cut_off:
+            self._forget_notes()
         if not handle:
             self._since.clear()
         connected = ModelConnected(seconds, move.kind)
@@ -377,7 +381,6 @@ class Course:
         return [self.downlink.unreadable(exc)]
 
     def _note(self, event: ModelEvent, now: float) -> None:
-        self._since.hear(event)
         match event:
             case ToolCall(id=call_id):
                 self._calls[call_id] = self._socket
@@ -391,7 +394,7 @@ class Course:
         if self.floor.model(event, now):
             reacted = self.reel.answered()
             for ask in reacted:
-                if ask.kind is AskKind.TEXT:
+                if ask.kind is AskKind.TEXT or (ask.kind is AskKind.NOTE and not self._since.cut_off):
                     self._since.asked(ask.text)
             if not isinstance(event, TurnComplete):
                 self._revived = self._silenced = False
@@ -399,6 +402,8 @@ class Course:
                 self._retry.proven()
             elif any(ask.kind is AskKind.TOOL for ask in reacted):
                 self.reel.ask(Ask(AskKind.TEXT, NUDGE))
+        # After what it answers.
+        self._since.hear(event)
 
     def _remember(self, event: ModelEvent) -> None:
         match event:
@@ -434,6 +439,19 @@ class Course:
         if self._keeps_history:
             self._history.caller_said(text)
         self.reel.ask(Ask(AskKind.TEXT, text))
+
+    def cut_off(self, answer: CutOff) -> None:
+        """The caller has spoken over this answer: what was not heard of it was not said, and the model should know."""
+        self._since.unsaid(len(answer.unheard))
+        note = note_of(answer) if self._can.context_note else ""
+        if note and not (self._can.note_stops and self.floor.answering):
+            self.reel.ask(Ask(AskKind.NOTE, note))
+
+    def _forget_notes(self) -> None:
+        """This socket is told of the answer as it was heard, or not at all: there is nothing to correct."""
+        for ask in self.reel.asks:
+            if ask.kind is AskKind.NOTE:
+                self.reel.withdraw(ask)
 
     def answer(self, answer: ToolAnswer) -> bool:
         """A function's result. True: it is for the socket that asked, and has to be sent by itself: more of it will follow."""

@@ -22,6 +22,10 @@ class Capabilities:
     """Prefix of the names this row is for."""
     content_any_time: bool = True
     """Takes clientContent in the middle of a session. If not, words go as realtime input."""
+    context_note: bool = True
+    """May be told something in the middle of a session that asks for no answer."""
+    note_stops: bool = False
+    """Such a note ends what it is just saying."""
     thinking_level: str = ""
     """Must be in the setup when set; must be absent when not."""
     language_code: bool = True
@@ -47,9 +51,15 @@ MODELS: tuple[Capabilities, ...] = (
         context_update=True,
         functions=Functions(blocking=False, blocks_by_default=False),
     ),
-    Capabilities("gemini-3.1-flash-live", content_any_time=False, functions=Functions(non_blocking=False), may_ignore=False),
-    Capabilities("gemini-2.5-flash-native-audio", language_code=False, may_ignore=False),
-    Capabilities("gemini-live-2.5-flash-native-audio", language_code=False, may_ignore=False),
+    Capabilities(
+        "gemini-3.1-flash-live",
+        content_any_time=False,
+        context_note=False,
+        functions=Functions(non_blocking=False),
+        may_ignore=False,
+    ),
+    Capabilities("gemini-2.5-flash-native-audio", note_stops=True, language_code=False, may_ignore=False),
+    Capabilities("gemini-live-2.5-flash-native-audio", note_stops=True, language_code=False, may_ignore=False),
 )
 UNKNOWN_MODEL = Capabilities("")
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from gateway.dialog.history import History
+from gateway.dialog.transcript import CutOff
 from gateway.errors import ModelError, ModelRefused, ModelUnavailable
 from gateway.events import ModelConnected, ModelSwapped
 from gateway.model.base import (
@@ -51,6 +52,9 @@ class Session:
 
     async def answer_tool(self, answer: ToolAnswer) -> None:
         self.told.append(answer.id)
+
+    async def cut_off(self, answer: CutOff) -> None:
+        self.told.append(answer)
 
     async def prompt(self, text: str) -> None:
         self.told.append(("prompt", text))

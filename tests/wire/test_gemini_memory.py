@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.dialog.history import Role, Said
+from gateway.dialog.transcript import CutOff
 from gateway.model.base import InputTranscript, OutputTranscript, ToolAnswer
 from gateway.wire.gemini_floor import Cut
 from gateway.wire.gemini_memory import (
@@ -12,6 +13,7 @@ from gateway.wire.gemini_memory import (
     OPENING,
     Reminder,
     Since,
+    note_of,
     remind_new,
     remind_resumed,
     result_in_words,
@@ -99,3 +101,30 @@ def test_results_in_words_are_data() -> None:
     words = result_in_words(ToolAnswer("1", "weather", {"output": {"sky": 'blue "now"'}}))
     assert '{"output":{"sky":"blue \\"now\\""}}' in words
     assert "weather" in words
+
+
+def test_what_was_not_heard_was_not_said() -> None:
+    since = Since()
+    since.hear(InputTranscript("Count."))
+    since.hear(OutputTranscript("One two"))
+    since.hear(InputTranscript(" Please."))
+    since.hear(OutputTranscript(" three four"))
+    since.unsaid(len("two three four"))
+    assert [(said.role.value, said.text) for said in since.turns] == [
+        ("user", "Count."),
+        ("model", "One "),
+        ("user", " Please."),
+        ("model", ""),
+    ]
+    assert since.cut_off
+    since.clear()
+    assert not since.cut_off
+
+
+def test_a_note_says_what_was_heard_and_what_was_not() -> None:
+    note = note_of(CutOff('One "two"\nthr', "ee four"))
+    assert r'"One \"two\" thr"' in note
+    assert '"ee four"' in note
+    assert note_of(CutOff("One two", " ")) == ""
+    assert "before a word" in note_of(CutOff(" ", "One"))
+    assert len(note_of(CutOff("a" * 9_000, "b" * 9_000))) < 900
