@@ -172,7 +172,7 @@ class House:
             caller.said += len(pcm) // 2
             due += PTIME
 
-    async def break_line(self, caller: Caller, words: str, patience: float = 10.0) -> bool:
+    async def break_line(self, caller: Caller, words: str, patience: float = 30.0) -> bool:
         """Break the connection that hears this caller, as soon as there is one; False: there was none in time."""
         try:
             async with asyncio.timeout(patience):
@@ -192,7 +192,7 @@ class House:
         """The connections that heard this caller count, in order."""
         return [record for record in self.emulator.sessions if _whose(record) == caller.number]
 
-    async def heard_out(self, patience: float = 5.0) -> None:
+    async def heard_out(self, patience: float = 10.0) -> None:
         """Everybody falls silent, and what those who count have said arrives: all but a chunk that is not full."""
         for caller in self.callers:
             caller.mute = True

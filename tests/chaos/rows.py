@@ -230,7 +230,7 @@ async def unwilling(scale: Scale, fault: str, reason: EndReason) -> list[Finding
         place.emulator.world.set_defaults(fault)
         for record in place.emulator.sessions:
             place.fault(record, "abrupt_1006=0")
-        await asyncio.gather(*(_over(caller, 15.0) for caller in callers))
+        await asyncio.gather(*(_over(caller, 45.0) for caller in callers))
         asked = len(place.emulator.world.upgrades) - before
         await place.hang_up()
         return [
@@ -247,7 +247,7 @@ async def barge_in(scale: Scale) -> list[Finding]:
 
         async def live(caller: Caller) -> None:
             await caller.until(ModelConnected, 1, 10)
-            await caller.until(Interrupted, scale.rounds, 10 + 4 * scale.rounds)
+            await caller.until(Interrupted, scale.rounds, 20 + 4 * scale.rounds)
 
         sounds = [talking(0.6, 1.6, first=0.2) for _ in range(scale.calls)]
         await _all(place, scale, live, sounds=sounds)
@@ -285,7 +285,10 @@ async def every_fault(scale: Scale) -> list[Finding]:
         crashed += "crashed" in line
         unexplained += 1
         log.warning("%s", line)
-    await asyncio.sleep(0.2)
+    for _ in range(100):
+        if len(asyncio.all_tasks()) <= tasks and open_files() <= files:
+            break
+        await asyncio.sleep(0.1)
     return [
         Finding("calls crashed", crashed, 0),
         Finding("unexplained endings", unexplained, 0),
@@ -295,7 +298,7 @@ async def every_fault(scale: Scale) -> list[Finding]:
 
 
 async def _suffer(emulator: Emulator, fault: str, seed: int, vertex: bool, wrong: list[str]) -> None:
-    async with house(vertex=vertex, key=f"KEY~{fault}", emulator=emulator, patience=6.0) as place:
+    async with house(vertex=vertex, key=f"KEY~{fault}", emulator=emulator) as place:
         caller = place.call(talking(1.0, 2.0, first=0.3), Profile(greeting="Greet the caller."))
         want = EndReason.MODEL_REFUSED if fault in REFUSED else EndReason.MODEL_UNAVAILABLE if fault in UNAVAILABLE else None
         # What is to end ends, on a busy machine later; what is not has seven seconds for a reason to.

