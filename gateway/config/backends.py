@@ -216,4 +216,4 @@ def lines(name: str, backend: ModelConfig, mask: str) -> list[str]:
     if backend.api_key:
         found.append(f'api_key = "{mask}"')
     shown = ("model", *OF_VERTEX, "base_url", "ca_file", "api_version")
-    return found + [f"{field} = {json.dumps(value)}" for field in shown if (value := getattr(backend, field))]
+    return found + [f"{field} = {values.toml(value)}" for field in shown if (value := getattr(backend, field))]

@@ -69,7 +69,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], *, read: Read = r
     servers = tables.ice_servers(document.get("ice_servers", []), faults.append, read)
     emulator = _check_rules(found, origins, bool(keys), services, faults.append, read)
     if faults:
-        raise ConfigError(faults)
+        raise ConfigError([_one_line(fault) for fault in faults])
     if emulator and not found["model.emulator"]:
         origins["model.emulator"] = "no Gemini key"
     return Config(
@@ -87,6 +87,11 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], *, read: Read = r
         prices=prices,
         origins=origins,
     )
+
+
+def _one_line(fault: str) -> str:
+    """What was written may hold anything; what is complained about stays on its line."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in fault)
 
 
 def _part(kind: type[T], prefix: str, found: Mapping[str, Any]) -> T:

@@ -5,11 +5,11 @@ A `function` or a `url`, asked with `who`, `text` and `call_id`; see `dialog.mod
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from gateway.config import values
 from gateway.config.tables import Fault, Read, between, read_fields
 from gateway.config.tools import FIELDS, function_path, secret_of, webhook
 from gateway.dialog.moderation import Moderation, Ruling, Who
@@ -98,4 +98,4 @@ def lines(profile: Profile, mask: str) -> Iterator[str]:
     yield from ("", f"[profiles.{profile.name}.moderation]")
     for name, value in said.items():
         if value:
-            yield f"{name} = {json.dumps(value, ensure_ascii=False)}"
+            yield f"{name} = {values.toml(value)}"

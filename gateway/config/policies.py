@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import enum
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from datetime import date
@@ -130,7 +129,7 @@ def lines(profile: Profile) -> list[str]:
 
 def _differences(part: Any, default: Any) -> list[str]:
     values_ = [(field.name, getattr(part, field.name)) for field in fields(part)]
-    return [f"{name} = {json.dumps(value)}" for name, value in values_ if value != getattr(default, name)]
+    return [f"{name} = {values.toml(value)}" for name, value in values_ if value != getattr(default, name)]
 
 
 def _text(parse: Callable[[str], object]) -> Callable[[object], object]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from gateway.config import backends, moderation, policies
+from gateway.config import backends, moderation, policies, values
 from gateway.config.load import CONFIG_ENV, TABLES
 from gateway.config.settings import SETTINGS, Setting
 from gateway.config.tables import PROFILE_FIELDS
@@ -29,9 +28,7 @@ def describe(config: Config) -> str:
     for profile in config.profiles.values():
         lines += ["", f"[profiles.{profile.name}]"]
         options = {name: getattr(profile, name) for name in PROFILE_FIELDS}
-        lines += [
-            f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in options.items() if value not in ("", None)
-        ]
+        lines += [f"{name} = {values.toml(value)}" for name, value in options.items() if value not in ("", None)]
         lines += policies.lines(profile)
         lines += moderation.lines(profile, MASK)
         for tool in profile.tools:
@@ -39,15 +36,15 @@ def describe(config: Config) -> str:
     for name, backend in config.backends.items():
         lines += backends.lines(name, backend, MASK)
     for price in config.prices:
-        lines += ["", "[[prices]]", *(f"{field} = {json.dumps(value)}" for field, value in asdict(price).items())]
+        lines += ["", "[[prices]]", *(f"{field} = {values.toml(value)}" for field, value in asdict(price).items())]
     for key_ in config.http.api_keys:
         lines += ["", f"[keys.{key_.name}]", f'secret = "{MASK}"']
         if key_.profiles is not None:
-            lines.append(f"profiles = {json.dumps(sorted(key_.profiles))}")
+            lines.append(f"profiles = {values.toml(sorted(key_.profiles))}")
     for server in config.ice_servers:
-        lines += ["", "[[ice_servers]]", f"urls = {json.dumps(server.urls)}"]
+        lines += ["", "[[ice_servers]]", f"urls = {values.toml(server.urls)}"]
         if server.credential:
-            lines += [f"username = {json.dumps(server.username)}", f'credential = "{MASK}"']
+            lines += [f"username = {values.toml(server.username)}", f'credential = "{MASK}"']
     return "\n".join(lines).strip() + "\n"
 
 
@@ -79,5 +76,5 @@ def _toml(setting: Setting, value: object) -> str:
     if setting.secret:
         return f'"{MASK}"' if value else '""'
     if isinstance(value, frozenset | tuple):
-        return json.dumps(sorted(value) if isinstance(value, frozenset) else list(value))
-    return json.dumps("" if value is None else value, ensure_ascii=False)
+        return values.toml(sorted(value) if isinstance(value, frozenset) else list(value))
+    return values.toml("" if value is None else value)

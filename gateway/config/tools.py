@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import enum
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_network
@@ -291,7 +290,7 @@ def tool_lines(tool: ToolSpec, mask: str) -> Iterator[str]:
 def _toml(value: object) -> str:
     """Inline TOML. What JSON writes for texts, numbers and truth is TOML, too."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{json.dumps(name)} = {_toml(inner)}" for name, inner in value.items()) + " }"
+        return "{ " + ", ".join(f"{values.toml(name)} = {_toml(inner)}" for name, inner in value.items()) + " }"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml(inner) for inner in value) + "]"
-    return json.dumps(value, ensure_ascii=False)
+    return values.toml(value)

@@ -5,6 +5,7 @@ should have been; the caller knows where it stood.
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 from collections.abc import Callable
 from urllib.parse import urlsplit
@@ -216,6 +217,11 @@ def is_address(value: str) -> bool:
 def is_loopback(listen: str) -> bool:
     """Only this machine can connect to a listener at `listen`."""
     return ipaddress.ip_address(listen).is_loopback if is_address(listen) else listen.lower() == "localhost"
+
+
+def toml(value: object) -> str:
+    """A text, number, truth or list of them as TOML: what JSON writes, but for one character (TOML 1.0, strings)."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 class _Parts:
