@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
+import threading
 
 ASKED: list[tuple[str, str, str]] = []
 THREADS: set[str] = set()
@@ -29,7 +29,7 @@ def judge(who: str, text: str, call_id: str) -> object:
 
 def wedged(who: str, text: str, call_id: str) -> object:
     """Takes longer than anybody waits."""
-    time.sleep(3.0)
+    threading.Event().wait(3.0)  # blocks its thread, as a slow library would
     return {"who": who, "text": text, "call_id": call_id}
 
 
