@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import threading
 
 ASKED: list[tuple[str, str, str]] = []
 THREADS: set[str] = set()
