@@ -175,7 +175,9 @@ class CallSetUp:
 
 @dataclass(frozen=True, slots=True)
 class CallerStartedSpeaking:
-    """Our own VAD heard the caller begin."""
+    """Our own VAD heard the caller begin, `ago` seconds before it was sure."""
+
+    ago: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -273,6 +273,7 @@ def _both(
 
 def _each_second(registry: Registry, ledger: Ledger, metrics: Metrics, load: float) -> None:
     """The uplink's chunk follows the load; what is counted slowly is counted here."""
+    metrics.second(load)
     metrics.set_tasks(len(asyncio.all_tasks()))
     metrics.set_draining(registry.draining)
     metrics.set_budget_used(ledger.used_ratio)

@@ -401,7 +401,7 @@ class Call:
             self._check_set_up(self._loop.time())
         voice, ready = self._ear.hear(frame)
         if voice is Voice.STARTED:
-            self._say(CallerStartedSpeaking())
+            self._say(CallerStartedSpeaking(max(0.0, self._loop.time() - self._ear.speech_began_at)))
         elif voice is Voice.STOPPED:
             self._turns.caller_silent(self._ear.last_speech_at)
             self._say(CallerStoppedSpeaking())

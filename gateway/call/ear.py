@@ -46,6 +46,11 @@ class Ear:
         return self._vad.speaking
 
     @property
+    def speech_began_at(self) -> float:
+        """When the first sample of the caller's present or last speech arrived."""
+        return self._vad.began_at
+
+    @property
     def last_speech_at(self) -> float:
         """When the caller's last sample of speech arrived; before the first one, a time before the call."""
         return self._vad.last_speech_at

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from gateway.events import BrowserToolRequested, CallEvent, Interrupted, ToolEnded, ToolOutcome, ToolResult
 from gateway.model.base import ToolAnswer, ToolCall
-from gateway.model.tools.desk import Desk
+from gateway.model.tools.desk import CallSide, Desk
 from gateway.model.tools.request import ToolError, ToolRequest
 from gateway.toolspec import HANG_UP, Behavior, ToolKind, ToolSpec
 from tests import clock
@@ -74,16 +74,16 @@ class Story:
         self._online = asyncio.Event()
         self._online.set()
         self._pages: dict[str, Run] = {}
-        self.desk = Desk(
-            TOOLS,
-            {ToolKind.PYTHON: self},
-            call_id="c",
-            profile="default",
+        side = CallSide(
+            "c",
+            "default",
             say=self.heard,
             answered=self.talk,
             client=lambda: True,
+            change=lambda _: None,
             loop=self.loop,
         )
+        self.desk = Desk(TOOLS, {ToolKind.PYTHON: self}, side)
 
     # --- the world around the desk ---
 

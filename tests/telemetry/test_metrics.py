@@ -9,10 +9,12 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from gateway.dialog.lifecycle import State
 from gateway.dialog.turns import Turn, TurnEnd, TurnKind
 from gateway.events import (
     BudgetReached,
     CallEnded,
+    CallerStartedSpeaking,
     CallEvent,
     CallInfo,
     CallReport,
@@ -30,8 +32,10 @@ from gateway.events import (
     ModelLeaving,
     ModelMessageSkipped,
     ModelSwapped,
+    Moderated,
     SetupStage,
     StageReached,
+    StateChanged,
     TokensUsed,
     ToolEnded,
     ToolOutcome,
@@ -48,7 +52,8 @@ class Bench:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.metrics = Metrics(self.registry, ["gemini-live", "gemini-next"], ["weather"])
+        self.now = 100.0
+        self.metrics = Metrics(self.registry, ["gemini-live", "gemini-next"], ["weather"], clock=lambda: self.now)
 
     def see(self, *events: CallEvent, info: CallInfo = INFO) -> None:
         for event in events:
@@ -169,6 +174,79 @@ def test_barge_in_counts_stop_and_what_was_thrown_away() -> None:
     b.see(Interrupted(unheard=1.5, stop=0.012))
     assert b.value("barge_in_stop_seconds_sum", trigger="model_interrupted") == 0.012
     assert b.value("playout_discarded_seconds_total", reason="barge_in") == 1.5
+
+
+def test_from_the_callers_first_sound_to_the_end_of_the_answer() -> None:
+    b = Bench()
+    b.see(CallStarted(), CallerStartedSpeaking(0.1))
+    b.now += 0.3
+    b.see(Interrupted(unheard=1.0, stop=0.01))
+    assert b.value("barge_in_onset_to_stop_seconds_sum") == pytest.approx(0.4)
+    b.see(Interrupted(unheard=0.0, stop=0.0))  # the same speech, told twice
+    assert b.value("barge_in_onset_to_stop_seconds_count") == 1
+
+
+def test_an_answer_cut_off_by_the_end_of_the_call_was_not_played() -> None:
+    b = Bench()
+    b.see(TurnEnded(Turn(TurnKind.SPEECH, TurnEnd.SESSION_CLOSED, unheard=2.5)))
+    b.see(TurnEnded(Turn(TurnKind.SPEECH, TurnEnd.INTERRUPTED, unheard=9.0)))  # the interruption has told it
+    assert b.value("playout_discarded_seconds_total", reason="hangup") == 2.5
+
+
+def test_a_call_whose_end_does_not_end_is_stuck() -> None:
+    b = Bench()
+    b.see(CallStarted(), StateChanged(State.ENDING, EndReason.CALLER_HUNG_UP))
+    b.now += 59.0
+    b.metrics.second(0.1)
+    assert b.value("calls_stuck_total", leg="webrtc") == 0
+    for _ in range(3):
+        b.now += 1.5
+        b.metrics.second(0.1)
+    assert b.value("calls_stuck_total", leg="webrtc") == 1
+
+
+def test_calls_that_are_bad_now() -> None:
+    b = Bench()
+    other = CallInfo("w1-4567", LegKind.WEBRTC, "default", "gemini-live")
+    lossy = MediaReport(5.0, packets_in=100, packets_out=100, loss_ratio_in=0.2, rtt=0.05, expected_seconds=5.0, plc_seconds=0.5)
+    for info in (INFO, other):
+        b.see(CallStarted(), lossy, lossy, info=info)
+    assert b.value("calls_bad_now", leg="webrtc", why="loss") == 2
+    b.see(MediaReport(5.0, packets_in=100, packets_out=100))
+    assert b.value("calls_bad_now", leg="webrtc", why="loss") == 1
+    b.see(CallReport(5.0, playout_underruns=3, playout_underrun_seconds=1.0, playout_speaking_seconds=2.0), info=other)
+    assert b.value("calls_bad_now", leg="webrtc", why="underrun") == 1
+    b.see(ended(), info=other)
+    b.see(ended())
+    assert b.value("calls_bad_now", leg="webrtc", why="loss") == 0
+    assert b.value("calls_bad_now", leg="webrtc", why="underrun") == 0
+    b.see(lossy)  # after its end: counted, but nobody is bad
+    assert b.value("calls_bad_now", leg="webrtc", why="loss") == 0
+    assert b.value("call_mos_estimate_count", leg="webrtc", dir="in") == 5
+    assert b.value("call_mos_estimate_count", leg="webrtc", dir="out") is None
+    heard = b.value("call_mos_estimate_sum", leg="webrtc", dir="in")
+    assert heard is not None
+    assert 2.5 < heard / 5 < 3.5
+
+
+def test_audio_one_way() -> None:
+    b = Bench()
+    deaf = MediaReport(5.0, packets_out=250)
+    b.see(CallStarted(), deaf, deaf, deaf)
+    assert b.value("calls_one_way_audio_total", dir="in") == 1
+    assert b.value("calls_bad_now", leg="webrtc", why="one_way") == 1
+
+
+def test_the_workers_stress() -> None:
+    b = Bench()
+    b.metrics.set_capacity(4)
+    b.see(CallStarted())
+    b.metrics.second(0.0)
+    stress = b.value("worker_stress")
+    assert stress is not None
+    assert 0.25 <= stress < 1.0
+    b.metrics.second(0.99)
+    assert b.value("worker_stress") >= 0.99  # type: ignore[operator]
 
 
 def test_media_windows_add_up() -> None:
@@ -380,6 +458,14 @@ def everything() -> list[CallEvent]:
     events += [ModelSwapped(k, r, 0.1, 0.1, 0.0) for k, r in itertools.product(labels.CONNECT_KINDS, labels.RESUMPTIONS)]
     events += [ToolEnded(f"tool-{n}", outcome, 0.1) for n, outcome in itertools.product(range(40), ToolOutcome)]
     events += [CallReport(5.0), CallSetUp(0.1)]
+    # What goes wrong for a while, and what takes long.
+    events += [MediaReport(10.0, packets_out=1), MediaReport(10.0, packets_in=1)]
+    events += [CallerStartedSpeaking(), Interrupted(1.0, 0.01), ModelConnectFailed("dns", "initial"), ModelLeaving(5.0)]
+    events += [MediaReport(5.0, packets_in=9, expected_seconds=1.0, loss_ratio_out=0.5, rtt=1.0)]
+    events += [CallReport(5.0, playout_underruns=1, playout_underrun_seconds=1.0)]
+    events += [TokensUsed("input", "text", "plain", 1, usd=0.1)]
+    events += [Moderated(w, a, "why", f) for w, a, f in itertools.product(labels.SPEAKERS, labels.RULINGS, (False, True))]
+    events += [StateChanged(State.ENDING, EndReason.IDLE)]
     return events
 
 
