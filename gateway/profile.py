@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import difflib
 import enum
-from dataclasses import dataclass
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
 
 from gateway.dialog.budget import UNLIMITED, Budget
 from gateway.dialog.moderation import Moderation
 from gateway.toolspec import ToolSpec
 
 DEFAULT_PROFILE = "default"
+
+MAX_INSTRUCTION = 100_000
+"""Characters."""
+
+VOICES = frozenset(
+    [
+        *("Zephyr", "Puck", "Charon", "Kore", "Fenrir", "Leda", "Orus", "Aoede", "Callirrhoe", "Autonoe", "Enceladus", "Iapetus"),
+        *("Umbriel", "Algieba", "Despina", "Erinome", "Algenib", "Rasalgethi", "Laomedeia", "Achernar", "Alnilam", "Schedar"),
+        *("Gacrux", "Pulcherrima", "Achird", "Zubenelgenubi", "Vindemiatrix", "Sadachbia", "Sadaltager", "Sulafat"),
+    ]
+)
+"""The service's prebuilt voices, case-sensitive on its wire."""
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Z][a-z]{3})?(?:-(?:[A-Z]{2}|[0-9]{3}))?")  # the part of BCP 47 the service takes
 
 
 class Endpointing(enum.StrEnum):
@@ -119,3 +137,60 @@ class Profile:
     """Who judges what was said before anybody reads it; None: nobody."""
     public: bool = True
     """False: only callers whose API key lists this profile may pick it."""
+
+
+IN_WORDS = ("system_instruction", "context", "tools")
+IN_SOUND = ("voice", "language")
+"""What may be changed in the middle of a call; the second only by another socket."""
+
+
+def told_to(profile: Profile, new: Profile, *, options: tuple[str, ...] = IN_WORDS + IN_SOUND) -> Profile:
+    """`profile` with the `options` of `new`."""
+    return replace(profile, **{name: getattr(new, name) for name in options})
+
+
+def voice_fault(name: str) -> str:
+    """Why no call can have this voice; empty: it can."""
+    if not name or name in VOICES:
+        return ""
+    near = difflib.get_close_matches(name.capitalize(), VOICES, 1) or sorted(VOICES)[:3]
+    return f"is not one of the {len(VOICES)} voices; near: {', '.join(near)}"
+
+
+def language_fault(code: str) -> str:
+    """Why no call can have this language; empty: it can."""
+    return "" if not code or _LANGUAGE.fullmatch(code) else "must be a language tag such as de-DE"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is asked to be different in a running call from now on; None: as it is."""
+
+    instructions: str | None = None
+    tools: tuple[str, ...] | None = None
+    """Names, all of them declared by the profile: the functions that the model may have called."""
+    voice: str | None = None
+    language: str | None = None
+
+    def faults(self, tools: Collection[str]) -> list[str]:
+        """What is wrong with it. `tools`: the names that the profile declares."""
+        found = []
+        if self.instructions is not None and (len(self.instructions) > MAX_INSTRUCTION or "\0" in self.instructions):
+            found.append(f"instructions: must be text of at most {MAX_INSTRUCTION} characters")
+        names = self.tools or ()
+        found += [f"tools: the profile has no {name[:64]!r}" for name in dict.fromkeys(names) if name not in tools]
+        if len(set(names)) != len(names):
+            found.append("tools: one is named twice")
+        if why := voice_fault(self.voice or ""):
+            found.append(f"voice: {why}")
+        if why := language_fault(self.language or ""):
+            found.append(f"language: {why}")
+        return found
+
+    def of(self, profile: Profile, declared: tuple[ToolSpec, ...]) -> Profile:
+        """`profile` so changed; `declared`: all tools it had at the beginning."""
+        wanted: dict[str, Any] = {"system_instruction": self.instructions, "voice": self.voice, "language": self.language}
+        changed = replace(profile, **{name: value for name, value in wanted.items() if value is not None})
+        if self.tools is None:
+            return changed
+        return replace(changed, tools=tuple(tool for tool in declared if tool.name in self.tools))

@@ -12,7 +12,7 @@ from gateway.errors import ModelError
 from gateway.events import CallEvent, CallInfo, EndReason, LegKind
 from gateway.legs.base import Ability, LegSink
 from gateway.media.audio import PTIME, AudioFrame
-from gateway.model.base import ModelEvent, ToolAnswer
+from gateway.model.base import ModelEvent, ToolAnswer, Updated
 from gateway.profile import Profile
 
 
@@ -69,6 +69,7 @@ class FakeSession:
         self.prompts: list[str] = []
         self.cuts: list[CutOff] = []
         self.answers: list[ToolAnswer] = []
+        self.updates: list[Profile] = []
         self.ends = 0
         self.closed = False
         self._events: asyncio.Queue[ModelEvent | ModelError | None] = asyncio.Queue(maxsize=10_000)
@@ -89,6 +90,10 @@ class FakeSession:
 
     async def answer_tool(self, answer: ToolAnswer) -> None:
         self.answers.append(answer)
+
+    async def update(self, profile: Profile) -> Updated:
+        self.updates.append(profile)
+        return Updated.TOLD
 
     async def cut_off(self, answer: CutOff) -> None:
         self.cuts.append(answer)

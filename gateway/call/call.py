@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
+from dataclasses import asdict
 from typing import NamedTuple, TypeVar
 
 from gateway.account import Account
@@ -19,7 +20,7 @@ from gateway.call.words import Words
 from gateway.dialog.history import History
 from gateway.dialog.lifecycle import AWAY_PATIENCE, Lifecycle, State, Step
 from gateway.dialog.turns import TurnEnd, TurnKind, Turns
-from gateway.errors import ModelError, ModelRefused
+from gateway.errors import ModelError, ModelRefused, SignalingError
 from gateway.events import (
     CallEnded,
     CallerStartedSpeaking,
@@ -62,14 +63,18 @@ from gateway.model.base import (
     ToolCall,
     ToolCancelled,
     TurnComplete,
+    Updated,
 )
-from gateway.model.tools.desk import OWN_TOOLS, Tools
-from gateway.profile import Profile
+from gateway.model.tools.desk import OWN_TOOLS, CallSide, Tools
+from gateway.profile import Change, Profile
 
 log = logging.getLogger(__name__)
 
 REPORT_EVERY = 5.0
 """Seconds between the reports of a call's buffers."""
+
+CHANGE_PATIENCE = 5.0
+"""Seconds to wait for the model session to take a change; it may be on its way to another socket."""
 
 T = TypeVar("T")
 
@@ -118,9 +123,17 @@ class Call:
         self._turns = turns = Turns()
         self._history = history = History()
         self._account = account = Account(began)
-        self._desk = tools.desk(
-            profile, call_id=call_id, say=self._say, answered=self._tool_answered, client=self._has_client, loop=loop
+        side = CallSide(
+            call_id,
+            profile.name,
+            say=self._say,
+            answered=self._tool_answered,
+            client=self._has_client,
+            change=self._change,
+            loop=loop,
         )
+        self._declared = profile.tools
+        self._desk = tools.desk(profile, side)
         moderator = tools.moderator(profile, call_id=call_id)
         self._words = words = Words(history, moderator, say=self._say, hang_up=self.hang_up, loop=loop)
         self._ear = ear = Ear(profile.listening)
@@ -196,6 +209,25 @@ class Call:
             interruptions=self._account.interruptions,
             tokens=dict(self._account.tokens),
         )
+
+    async def change(self, change: Change) -> Updated | None:
+        """Have something different from now on; says how it was done, or None: it is still to be done, soon.
+
+        Raises SignalingError with all faults.
+        """
+        if faults := change.faults([tool.name for tool in self._declared]):
+            raise SignalingError("; ".join(faults), code="bad_change")
+        told = self._change(change)
+        await asyncio.wait((told, self._ended), timeout=CHANGE_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        return told.result() if told.done() else None
+
+    def _change(self, change: Change) -> asyncio.Future[Updated]:
+        self.profile = change.of(self.profile, self._declared)
+        if change.tools is not None:
+            self._desk.offer(change.tools)
+        asked = sorted(name for name, value in asdict(change).items() if value is not None)
+        log.info("= changed", extra={"call_id": self.call_id, "options": asked})
+        return self._feed.change(self.profile)
 
     def hang_up(self, reason: EndReason, detail: str = "") -> None:
         """End the call; the first reason wins."""

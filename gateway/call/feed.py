@@ -12,7 +12,8 @@ from gateway.dialog.history import History
 from gateway.dialog.transcript import CutOff
 from gateway.dialog.turns import TurnKind, Turns
 from gateway.media.audio import MODEL_INPUT_RATE, SAMPLE_BYTES
-from gateway.model.base import ModelSession
+from gateway.model.base import ModelSession, Updated
+from gateway.profile import Profile
 
 MAX_WAITING_PROMPTS = 4
 """Things the gateway itself wants said; the oldest gives way: a goodbye is worth more than a question before it."""
@@ -46,6 +47,8 @@ class Feed:
         self._loop = loop
         self._wake = asyncio.Event()
         self._paused = False
+        self._changed: Profile | None = None  # not told yet
+        self._told: asyncio.Future[Updated] | None = None  # what will become of it
         self._prompts: deque[str] = deque(maxlen=MAX_WAITING_PROMPTS)
         self._texts: deque[str] = deque(maxlen=MAX_WAITING_TEXTS)
         self._cut_off: deque[CutOff] = deque(maxlen=MAX_WAITING_NOTES)
@@ -63,6 +66,14 @@ class Feed:
         """The caller has spoken over this answer."""
         self._cut_off.append(answer)
         self._wake.set()
+
+    def change(self, profile: Profile) -> asyncio.Future[Updated]:
+        """The model's options are these from now on. What is not told yet is told with it, in one."""
+        self._changed = profile
+        if self._told is None:
+            self._told = self._loop.create_future()
+        self._wake.set()
+        return self._told
 
     def prompt(self, text: str) -> None:
         """Have the model say this."""
@@ -84,6 +95,8 @@ class Feed:
             self._wake.clear()
             while self._cut_off:
                 await session.cut_off(self._cut_off.popleft())
+            if self._changed is not None:
+                await self._tell(session)
             while self._prompts:
                 await session.prompt(self._prompts.popleft())
             if self._paused:
@@ -95,6 +108,14 @@ class Feed:
                 self._history.caller_said(text)
                 await session.send_text(text)
             await self._send_audio(session)
+
+    async def _tell(self, session: ModelSession) -> None:
+        (profile, self._changed), (told, self._told) = (self._changed, None), (self._told, None)
+        assert profile is not None, "asked only then"
+        assert told is not None, "made with the change"
+        updated = await session.update(profile)
+        if not told.done():
+            told.set_result(updated)
 
     async def _send_audio(self, session: ModelSession) -> None:
         while (piece := self._ear.take()) is not None:

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from gateway.access import ApiKey
 from gateway.config import values
 from gateway.dialog import context
-from gateway.profile import DEFAULT_PROFILE, Profile
+from gateway.profile import DEFAULT_PROFILE, MAX_INSTRUCTION, Profile, language_fault, voice_fault
 from gateway.wire.whip import IceServer
 
 Fault = Callable[[str], None]
 Read = Callable[[str], str]
 
-VOICES = frozenset(
-    [
-        *("Zephyr", "Puck", "Charon", "Kore", "Fenrir", "Leda", "Orus", "Aoede", "Callirrhoe", "Autonoe", "Enceladus", "Iapetus"),
-        *("Umbriel", "Algieba", "Despina", "Erinome", "Algenib", "Rasalgethi", "Laomedeia", "Achernar", "Alnilam", "Schedar"),
-        *("Gacrux", "Pulcherrima", "Achird", "Zubenelgenubi", "Vindemiatrix", "Sadachbia", "Sadaltager", "Sulafat"),
-    ]
-)
-"""The service's prebuilt voices, case-sensitive on its wire."""
-
 GREETING = "Greet the caller in one short, friendly sentence and ask how you can help."
 
 BUILT_IN = Profile(title="Assistant", greeting=GREETING)
 """The `default` profile where the file has none: a stranger's first call should not meet silence."""
-
-_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Z][a-z]{3})?(?:-(?:[A-Z]{2}|[0-9]{3}))?")  # the part of BCP 47 the service takes
 
 
 def one_of(kind: type, name: str) -> Callable[[object], Any]:
@@ -69,19 +57,14 @@ def between(least: float, most: float, *, or_zero: bool = False) -> Callable[[ob
     return check
 
 
-def _voice(value: object) -> str:
-    name: str = _text(value)
-    if name and name not in VOICES:
-        near = difflib.get_close_matches(name.capitalize(), VOICES, 1) or sorted(VOICES)[:3]
-        raise ValueError(f"is not one of the {len(VOICES)} voices; near: {', '.join(near)}")
-    return name
+def _checked(fault: Callable[[str], str]) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        text: str = _text(value)
+        if why := fault(text):
+            raise ValueError(why)
+        return text
 
-
-def _language(value: object) -> str:
-    code: str = _text(value)
-    if code and _LANGUAGE.fullmatch(code) is None:
-        raise ValueError("must be a language tag such as de-DE")
-    return code
+    return check
 
 
 def _name(value: object) -> str:
@@ -108,9 +91,9 @@ MAX_TEMPLATE = 10_000
 PROFILE_FIELDS: Mapping[str, Callable[[object], Any]] = {
     "title": long_text(100),
     "model": _model,
-    "voice": _voice,
-    "language": _language,
-    "system_instruction": long_text(100_000),
+    "voice": _checked(voice_fault),
+    "language": _checked(language_fault),
+    "system_instruction": long_text(MAX_INSTRUCTION),
     "greeting": long_text(2_000),
     "temperature": between(0.0, 2.0),
     "max_duration": between(1.0, 86_400.0),

@@ -201,6 +201,10 @@ class ToolCalls:
         self._number = 0
         self._closed = False
 
+    def offer(self, tools: Iterable[ToolSpec]) -> None:
+        """From now on the model may have these called, and no others. What runs goes on."""
+        self._tools = {tool.name: tool for tool in tools}
+
     # --- questions ---
 
     @property

@@ -50,7 +50,7 @@ def make_app(
         middlewares=[timed(watch), cross_origin(cors_origins), problems, require_key(api_keys, watch)],
     )
     app.add_routes(Whip(registry, answer, profiles, api_keys, ice_servers, watch, body_timeout).routes())
-    app.add_routes(Calls(registry, profiles, model=model, emulator=emulator).routes())
+    app.add_routes(Calls(registry, profiles, model=model, emulator=emulator, body_timeout=body_timeout).routes())
     if break_model is not None:
         app.add_routes(Trouble(registry, break_model, body_timeout).routes())
     app.add_routes(Probes(registry).routes())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
@@ -114,6 +115,14 @@ ModelEvent = (
 )
 
 
+class Updated(enum.StrEnum):
+    """What became of a change."""
+
+    NOTHING = "nothing"  # all was so already
+    TOLD = "context_update"  # the service was told, on the socket that is open
+    SWAP = "swap"  # the next socket is set up so; it comes at the next pause, within seconds
+
+
 class ModelSession(Protocol):
     """The Gemini side of one call. May span several sockets; the call never sees them.
 
@@ -144,9 +153,9 @@ class ModelSession(Protocol):
         A session that moves to another socket in the middle of a turn begins it there again, before the audio it replays.
         """
 
-    async def update(self, profile: Profile) -> None:
-        """From now on the instruction, context and tools of `profile` hold: told to the service where it takes that in the
-        middle of a session, else by a swap. Nothing else of the profile changes.
+    async def update(self, profile: Profile) -> Updated:
+        """From now on the instruction, context, tools, voice and language of `profile` hold: told to the service where it takes
+        that in the middle of a session, else by a swap. Nothing else of the profile changes.
         """
 
     def events(self) -> AsyncIterator[ModelEvent]:

@@ -28,8 +28,9 @@ from gateway.model.base import (
     ToolAnswer,
     ToolCall,
     ToolCancelled,
+    Updated,
 )
-from gateway.profile import Profile
+from gateway.profile import IN_SOUND, IN_WORDS, Profile, told_to
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +62,6 @@ def chain(profile: Profile, profiles: Mapping[str, Profile]) -> list[Profile]:
         )
         name = other.fallback
     return found
-
-
-def told_to(profile: Profile, new: Profile) -> Profile:
-    """`profile` with what `ModelSession.update` changes."""
-    return replace(profile, system_instruction=new.system_instruction, context=new.context, tools=new.tools)
 
 
 class Services:
@@ -144,7 +140,7 @@ class RelayedSession:
         self._services = services
         self._history = history
         self._profiles = deque(profiles)
-        self._profile = profiles[0]
+        self._profile = self._own = profiles[0]
         self._first = services.name(profiles[0])
         self._line: _Line | None = None
         self._session: ModelSession | None = None
@@ -257,12 +253,14 @@ class RelayedSession:
         if session := await self._current():
             await session.prompt(text)
 
-    async def update(self, profile: Profile) -> None:
-        """See `ModelSession`. Whoever takes over later is set up so, too."""
-        self._profiles = deque(told_to(other, profile) for other in self._profiles)
-        if session := await self._current():
-            self._profile = told_to(self._profile, profile)
-            await session.update(self._profile)
+    async def update(self, profile: Profile) -> Updated:
+        """See `ModelSession`. Whoever takes over later is set up so, too; with a voice of its own unless that was changed."""
+        changed = tuple(name for name in IN_SOUND if getattr(profile, name) != getattr(self._own, name))
+        self._own = profile
+        self._profiles = deque(told_to(other, profile, options=IN_WORDS + changed) for other in self._profiles)
+        session = await self._current()
+        self._profile = told_to(self._profile, profile, options=IN_WORDS + changed)
+        return Updated.NOTHING if session is None else await session.update(self._profile)
 
     # --- parts ---
 

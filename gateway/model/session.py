@@ -10,17 +10,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Protocol
 
 from gateway.dialog.history import Role, Said
 from gateway.dialog.transcript import CutOff
 from gateway.errors import PacketError
 from gateway.events import ModelClosed
-from gateway.model.base import ModelEvent, ToolAnswer
+from gateway.model.base import ModelEvent, ToolAnswer, Updated
 from gateway.model.connection import Link, LiveConnection
 from gateway.model.failures import LINK_ERRORS, NotConnected, classify, describe
-from gateway.profile import Profile
+from gateway.profile import Profile, told_to
 from gateway.wire.gemini_faults import STALLED, Failure
 from gateway.wire.gemini_moves import Break, Connect, GiveUp, Leave, Listen, Wait
 from gateway.wire.gemini_reel import Ask, AskKind, Item, Mark
@@ -137,9 +136,9 @@ class GeminiSession:
 
     async def _connect(self, how: Connect) -> list[ModelEvent]:
         course, began = self._course, self._loop.time()
-        reminder = how.reminder
+        reminder, profile = how.reminder, self._profile
         try:
-            socket = await self._dial(self._profile, how.handle, seeded=bool(reminder.turns), limit=how.limit)
+            socket = await self._dial(profile, how.handle, seeded=bool(reminder.turns), limit=how.limit)
         except NotConnected as exc:
             return course.failed(exc.failure, self._loop.time())
         self._socket = socket
@@ -147,6 +146,8 @@ class GeminiSession:
             await self._put(socket, socket.link.seed(reminder.turns, complete=reminder.complete))
         now = self._loop.time()
         events = course.ready(now, now - began)
+        if self._profile != profile:
+            await self._tell(profile)  # changed while we were connecting
         await self._pump()
         return events
 
@@ -244,22 +245,30 @@ class GeminiSession:
         else:
             await self._pump()
 
-    async def update(self, profile: Profile) -> None:
+    async def update(self, profile: Profile) -> Updated:
         """See `ModelSession`."""
         before = self._profile
-        self._profile = replace(
-            before, system_instruction=profile.system_instruction, context=profile.context, tools=profile.tools
-        )
-        if not self._can.context_update:
+        self._profile = told_to(before, profile)
+        return Updated.NOTHING if self._profile == before else await self._tell(before)
+
+    async def _tell(self, before: Profile) -> Updated:
+        """What has changed since `before`."""
+        wanted, can = self._profile, self._can
+        if self._socket is None:
+            return Updated.SWAP
+        # Neither a voice nor a language can be changed on a socket. A language that is asked for in words is an instruction.
+        sound = wanted.voice != before.voice or (wanted.language != before.language and can.language_code)
+        if sound or not can.context_update:
             self._course.rotate(self._loop.time())
-            return
-        words, tools = instruction(self._profile, self._can), self._profile.tools
-        if (socket := self._socket) is not None and words != instruction(before, self._can):
+            return Updated.SWAP
+        words, tools = instruction(wanted, can), wanted.tools
+        if (socket := self._socket) is not None and words != instruction(before, can):
             self._course.reel.counted(1)
             await self._put(socket, socket.link.instruct(words))
         if (socket := self._socket) is not None and tools != before.tools:
             self._course.reel.counted(1)
-            await self._put(socket, socket.link.declare(declarations(tools, self._can.functions)))
+            await self._put(socket, socket.link.declare(declarations(tools, can.functions)))
+        return Updated.TOLD
 
     async def _pump(self) -> None:
         """Send what waits in the reel. One task at a time does it for all."""

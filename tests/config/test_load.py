@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 
 from gateway.config import Config, describe, load, markdown
 from gateway.config.settings import SETTINGS
-from gateway.config.tables import VOICES
 from gateway.errors import ConfigError
-from gateway.profile import Profile
+from gateway.profile import VOICES, Profile
 
 KEY = "AIzaSy-canary-gemini"
 SECRET = "canary-integrator-secret"

@@ -92,6 +92,7 @@ class House:
     watch: Counted
     app: web.Application
     legs: list[FakeWhipLeg] = field(default_factory=list)
+    model: FakeModel = field(default_factory=lambda: FakeModel(delay=0.0))
     fail: Exception | None = None
     """Raised instead of an answer."""
     broken: list[tuple[str, str]] = field(default_factory=list)
@@ -117,17 +118,17 @@ class House:
 async def house(max_calls: int = 3, **options: Any) -> AsyncIterator[House]:
     """A gateway that listens on a free port of this machine."""
     loop = asyncio.get_running_loop()
-    diary, watch = Diary(), Counted()
+    diary, watch, model = Diary(), Counted(), FakeModel(delay=0.0)
     registry = Registry(
         worker="w0",
         max_calls=max_calls,
-        model=FakeModel(delay=0.0),
+        model=model,
         model_alias="fake",
         clock=Clock(loop),
         observe=diary,
         loop=loop,
     )
-    made = House(None, registry, diary, watch, None)  # type: ignore[arg-type]  # the two are filled in below
+    made = House(None, registry, diary, watch, None, model=model)  # type: ignore[arg-type]  # the two are filled in below
     options = {"model": "gemini-3.8-live", "emulator": True, "watch": watch, "break_model": made.break_model} | options
     made.app = make_app(registry, made.answer, options.pop("profiles", PROFILES), **options)
     listener = await listen(made.app, "127.0.0.1", 0)

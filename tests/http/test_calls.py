@@ -280,3 +280,68 @@ def test_the_description_is_sound() -> None:
     ]
     assert len(set(names)) == len(names)
     assert API["openapi"].startswith("3.1")
+
+
+# --- changes ---
+
+
+def test_a_change_says_what_was_done() -> None:
+    async def body(gateway: House) -> None:
+        await gateway.call()
+        (call,) = gateway.registry.calls()
+        response = await gateway.http.patch(f"/v1/calls/{call.call_id}", json={"instructions": "Be kind.", "voice": "Kore"})
+        await described(response)
+        assert response.status == 200
+        answer = await response.json()
+        assert (answer["done"], answer["call"]["call_id"]) == ("context_update", call.call_id)
+        (told,) = gateway.model.sessions[0].updates
+        assert (told.system_instruction, told.voice) == ("Be kind.", "Kore")
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    ("body_", "status", "code", "part"),
+    [
+        ("{", 400, "bad_request", "no JSON"),
+        ("[]", 400, "bad_change", "an object with any of instructions, tools, voice, language"),
+        ("{}", 400, "bad_change", "an object with any of"),
+        ('{"greeting": "Hi"}', 400, "bad_change", "greeting: unknown"),
+        ('{"instructions": 5}', 400, "bad_change", "instructions: must be a text"),
+        ('{"tools": "all"}', 400, "bad_change", "tools: must be a list of names"),
+        ('{"tools": ["launch"], "voice": "Kora"}', 400, "bad_change", "the profile has no 'launch'; voice: is not one of"),
+    ],
+)
+def test_what_a_change_may_not_say(body_: str, status: int, code: str, part: str) -> None:
+    async def body(gateway: House) -> None:
+        await gateway.call()
+        (call,) = gateway.registry.calls()
+        headers = {"Content-Type": "application/json"}
+        response = await gateway.http.patch(f"/v1/calls/{call.call_id}", data=body_, headers=headers)
+        await described(response)
+        await problem(response, status, code)
+        assert part in (await response.json())["detail"]
+        assert not any(session.updates for session in gateway.model.sessions)
+
+    run(body)
+
+
+def test_a_change_of_no_call_and_of_no_json() -> None:
+    async def body(gateway: House) -> None:
+        await problem(await gateway.http.patch("/v1/calls/none", json={"voice": "Kore"}), 404, "not_found")
+        await gateway.call()
+        (call,) = gateway.registry.calls()
+        await problem(await gateway.http.patch(f"/v1/calls/{call.call_id}", data="voice=Kore"), 415, "unsupported_media_type")
+
+    run(body)
+
+
+def test_a_change_waits_for_a_model_that_is_still_being_opened() -> None:
+    async def body(gateway: House) -> None:
+        gateway.model.delay = 0.3
+        await gateway.call()
+        (call,) = gateway.registry.calls()
+        response = await gateway.http.patch(f"/v1/calls/{call.call_id}", json={"instructions": "Be kind."})
+        assert (response.status, (await response.json())["done"]) == (200, "context_update")
+
+    run(body)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.dialog.toolresult import Outcome, Result, failure, output
@@ -28,7 +29,7 @@ from gateway.events import (
 from gateway.model.base import ToolAnswer, ToolCall
 from gateway.model.tools.moderator import Moderator
 from gateway.model.tools.request import Runner, ToolError, ToolRequest
-from gateway.profile import Profile
+from gateway.profile import Change, Profile
 from gateway.toolspec import ToolKind, ToolSpec
 
 log = logging.getLogger(__name__)
@@ -44,30 +45,34 @@ class AnswerTaker(Protocol):
         """See `ModelSession`."""
 
 
-class Desk:
-    """One call's tools. `say` tells an event to the call's observers, `client` says whether there is a client that can be asked,
-    `answered` is called when the model was given something to talk about.
-    """
+@dataclass(frozen=True, slots=True)
+class CallSide:
+    """What the tools of a call know of it, and may ask of it."""
 
-    def __init__(
-        self,
-        tools: Iterable[ToolSpec],
-        runners: Mapping[ToolKind, Runner],
-        *,
-        call_id: str,
-        profile: str,
-        say: Callable[[CallEvent], None],
-        answered: Callable[[], None],
-        client: Callable[[], bool],
-        loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self._calls = ToolCalls(tools, lambda: secrets.token_hex(4))
-        self._runners = {**runners, ToolKind.BROWSER: _Browser(say, client)}
-        self._call_id = call_id
-        self._profile = profile
-        self._say = say
-        self._answered = answered
-        self._loop = loop
+    call_id: str
+    profile: str
+    say: Callable[[CallEvent], None]
+    """Tells an event to the call's observers."""
+    answered: Callable[[], None]
+    """Called when the model was given something to talk about."""
+    client: Callable[[], bool]
+    """Whether there is a client that can be asked."""
+    change: Callable[[Change], object]
+    """Takes a change without faults."""
+    loop: asyncio.AbstractEventLoop
+
+
+class Desk:
+    """One call's tools."""
+
+    def __init__(self, tools: Iterable[ToolSpec], runners: Mapping[ToolKind, Runner], side: CallSide) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+        self._calls = ToolCalls(self._tools.values(), lambda: secrets.token_hex(4))
+        self._runners = {**runners, ToolKind.BROWSER: _Browser(side.say, side.client)}
+        self._side = side
+        self._call_id = side.call_id
+        self._say = side.say
+        self._loop = side.loop
         self._tasks: dict[int, asyncio.Task[object]] = {}
         self._wake = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -97,6 +102,10 @@ class Desk:
         return self._calls.blocked_since
 
     # --- from the call ---
+
+    def offer(self, names: Collection[str]) -> None:
+        """From now on the model may have these called, and no others."""
+        self._calls.offer(tool for name, tool in self._tools.items() if name in names)
 
     @property
     def leaving(self) -> bool:
@@ -139,7 +148,7 @@ class Desk:
                         self._end(ended)  # from here on it is the session's
                     await session.answer_tool(_answer(reply))
                     if reply.scheduling != "SILENT" and not reply.will_continue:
-                        self._answered()
+                        self._side.answered()
         finally:
             await self._close()
 
@@ -164,8 +173,9 @@ class Desk:
             args=order.args,
             tool_call_id=order.id,
             call_id=self._call_id,
-            profile=self._profile,
+            profile=self._side.profile,
             part=lambda value: self._part(order, value),
+            change=self._change,
         )
         log.debug("- tool", extra={"call_id": self._call_id, "tool": order.tool.name, "kind": order.tool.kind.value})
         name = f"{self._call_id}:tool:{order.run}"
@@ -181,6 +191,12 @@ class Desk:
         if result.outcome is Outcome.OK:
             self._calls.part(order.run, result.response)
             self._wake.set()
+
+    def _change(self, change: Change) -> None:
+        """A tool wants something changed. From any thread."""
+        if faults := change.faults(self._tools):
+            raise ToolError("; ".join(faults))
+        self._loop.call_soon_threadsafe(self._side.change, change)
 
     def _done(self, order: Start, task: asyncio.Task[object]) -> None:
         """A run is over: of the three ways only a cancelled one that we asked for means nothing."""
@@ -231,17 +247,8 @@ class Desk:
 class Tools(Protocol):
     """Gives each call its desk; see `toolbox` for the one of a worker."""
 
-    def desk(
-        self,
-        profile: Profile,
-        *,
-        call_id: str,
-        say: Callable[[CallEvent], None],
-        answered: Callable[[], None],
-        client: Callable[[], bool],
-        loop: asyncio.AbstractEventLoop,
-    ) -> Desk:
-        """The tools of one call; for the arguments see `Desk`."""
+    def desk(self, profile: Profile, side: CallSide) -> Desk:
+        """The tools of one call."""
 
     def moderator(self, profile: Profile, *, call_id: str) -> Moderator | None:
         """Who judges the transcripts of one call; None: nobody."""
@@ -250,19 +257,9 @@ class Tools(Protocol):
 class OwnTools:
     """What needs nothing but the call itself: the built-in tools and the browser's."""
 
-    def desk(
-        self,
-        profile: Profile,
-        *,
-        call_id: str,
-        say: Callable[[CallEvent], None],
-        answered: Callable[[], None],
-        client: Callable[[], bool],
-        loop: asyncio.AbstractEventLoop,
-    ) -> Desk:
+    def desk(self, profile: Profile, side: CallSide) -> Desk:
         """See Tools."""
-        own = [tool for tool in profile.tools if tool.kind in (ToolKind.BUILTIN, ToolKind.BROWSER)]
-        return Desk(own, {}, call_id=call_id, profile=profile.name, say=say, answered=answered, client=client, loop=loop)
+        return Desk([tool for tool in profile.tools if tool.kind in (ToolKind.BUILTIN, ToolKind.BROWSER)], {}, side)
 
     def moderator(self, profile: Profile, *, call_id: str) -> Moderator | None:
         """See Tools."""

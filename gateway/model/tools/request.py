@@ -8,11 +8,17 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from gateway.errors import GatewayError
+from gateway.profile import Change
 from gateway.toolspec import ToolSpec
 
 
 class ToolError(GatewayError):
     """The tool could not do it. The text is told to the model, which may tell the caller: no secrets in it."""
+
+
+def no_change(change: Change) -> None:
+    """Where there is nothing to change."""
+    raise ToolError(f"this can't be changed from here: {change}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +33,8 @@ class ToolRequest:
     profile: str
     part: Callable[[object], None]
     """Takes an instalment of the result; only for a NON_BLOCKING tool."""
+    change: Callable[[Change], None] = no_change
+    """Asks for another instruction, other tools, another voice or language from now on; from any thread. Raises ToolError."""
 
 
 class Runner(Protocol):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import importlib.util
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from weakref import WeakSet
 
 from gateway.errors import ConfigError
-from gateway.events import CallEvent
 from gateway.model.tools import mcp, python
-from gateway.model.tools.desk import Desk
+from gateway.model.tools.desk import CallSide, Desk
 from gateway.model.tools.http import HttpTools
 from gateway.model.tools.moderator import Moderator
 from gateway.model.tools.request import Runner
@@ -50,29 +48,11 @@ class Toolbox:
         """Functions at work in this worker just now."""
         return sum(desk.running for desk in self._desks)
 
-    def desk(
-        self,
-        profile: Profile,
-        *,
-        call_id: str,
-        say: Callable[[CallEvent], None],
-        answered: Callable[[], None],
-        client: Callable[[], bool],
-        loop: asyncio.AbstractEventLoop,
-    ) -> Desk:
-        """The tools of one call; for the arguments see `Desk`."""
+    def desk(self, profile: Profile, side: CallSide) -> Desk:
+        """The tools of one call."""
         can = capabilities(profile.model or self._model).functions
         tools = [replace(tool, behavior=behavior(tool.behavior, can)) for tool in profile.tools]
-        desk = Desk(
-            tools,
-            self._runners,
-            call_id=call_id,
-            profile=profile.name,
-            say=say,
-            answered=answered,
-            client=client,
-            loop=loop,
-        )
+        desk = Desk(tools, self._runners, side)
         self._desks.add(desk)
         return desk
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 from gateway.model.tools import ToolError
 from gateway.model.tools.python import REQUEST
+from gateway.profile import Change
 
 THREADS: list[str] = []
 RELEASE = threading.Event()
@@ -94,3 +95,14 @@ class Shop:
 
 
 not_callable = 7
+
+
+def hand_over(to: str) -> str:
+    """Has the call go on under another instruction, without this function. In a thread."""
+    REQUEST.get().change(Change(instructions=f"You are {to} now.", tools=()))
+    return "done"
+
+
+def overreach() -> None:
+    """Wants a function that the profile does not have."""
+    REQUEST.get().change(Change(tools=("launch",)))

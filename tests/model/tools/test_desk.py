@@ -21,9 +21,9 @@ from gateway.events import (
     ToolResult,
 )
 from gateway.model.base import ToolAnswer, ToolCall
-from gateway.model.tools.desk import OWN_TOOLS, Desk
+from gateway.model.tools.desk import OWN_TOOLS, CallSide, Desk
 from gateway.model.tools.request import Runner, ToolError, ToolRequest
-from gateway.profile import Profile
+from gateway.profile import Change, Profile
 from gateway.toolspec import CONFIRMATION, HANG_UP, ToolKind, ToolSpec
 from tests import clock
 from tests.chaos import tools as chaos
@@ -44,16 +44,17 @@ class Stage:
             ToolSpec(HANG_UP, ToolKind.BUILTIN),
         )
         runners: dict[ToolKind, Runner] = {ToolKind.PYTHON: self}
-        self.desk = Desk(
-            tools,
-            runners,
-            call_id="c1",
-            profile="default",
+        self.changes: list[Change] = []
+        side = CallSide(
+            "c1",
+            "default",
             say=self.events.append,
             answered=self.talk,
             client=lambda: client,
+            change=self.changes.append,
             loop=asyncio.get_running_loop(),
         )
+        self.desk = Desk(tools, runners, side)
 
     async def run(self, request: ToolRequest) -> object:
         return await self.work(request)
@@ -283,14 +284,16 @@ def test_without_a_toolbox_there_are_the_gateways_own_and_the_browsers() -> None
     async def body() -> None:
         profile = Profile(tools=(ToolSpec(HANG_UP, ToolKind.BUILTIN), ToolSpec("work", ToolKind.PYTHON)))
         ended: list[CallEvent] = []
-        desk = OWN_TOOLS.desk(
-            profile,
-            call_id="c",
+        side = CallSide(
+            "c",
+            "default",
             say=ended.append,
             answered=lambda: None,
             client=lambda: True,
+            change=lambda _: None,
             loop=asyncio.get_running_loop(),
         )
+        desk = OWN_TOOLS.desk(profile, side)
         desk.called(ToolCall("a", "work", {}))
         desk.called(ToolCall("b", HANG_UP, {}))
         assert desk.leaving
@@ -311,3 +314,44 @@ def test_every_id_has_one_end_in_any_order_of_things() -> None:
         logging.disable(logging.NOTSET)
     assert set(total) == {outcome.value for outcome in ToolOutcome}, "every kind of end has come up"
     assert total.total() > 5 * SEEDS
+
+
+def test_only_what_is_offered_is_run() -> None:
+    async def body(stage: Stage) -> None:
+        stage.desk.offer(["page"])
+        stage.ask("work")
+        await clock.until(lambda: bool(stage.ends()))
+        assert stage.ends() == [("a", ToolOutcome.DENIED)]
+        stage.desk.offer(["page", "work"])
+        stage.ask("work", "b")
+        await clock.until(lambda: len(stage.ends()) == 2)
+        assert stage.ends()[1] == ("b", ToolOutcome.OK)
+
+    play(body, seven)
+
+
+def test_a_tool_may_ask_for_a_change() -> None:
+    async def change(request: ToolRequest) -> object:
+        request.change(Change(instructions="Be kind.", tools=("work",)))
+        return "done"
+
+    async def body(stage: Stage) -> None:
+        stage.ask("work")
+        await clock.until(lambda: bool(stage.ends()))
+        assert stage.changes == [Change(instructions="Be kind.", tools=("work",))]
+
+    play(body, change)
+
+
+def test_a_tool_may_not_ask_for_what_the_profile_does_not_have() -> None:
+    async def change(request: ToolRequest) -> object:
+        request.change(Change(tools=("launch",)))
+        return "done"
+
+    async def body(stage: Stage) -> None:
+        stage.ask("work")
+        await clock.until(lambda: bool(stage.ends()))
+        assert stage.ends() == [("a", ToolOutcome.ERROR)]
+        assert stage.changes == []
+
+    play(body, change)
