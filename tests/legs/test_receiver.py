@@ -449,3 +449,15 @@ def test_the_audio_level_saves_decodes_where_it_was_agreed_and_says_silence(agre
         heard += [value for value in receiver.receive(packet, number * PTIME) if isinstance(value, AudioFrame)]
     assert len(audio(heard)) == 32_000
     assert (len({id(frame.pcm) for frame in heard}) < 30) is saved
+
+
+def test_a_microphone_that_is_off_is_silence_and_not_concealed() -> None:
+    receiver = Receiver(ALL)
+    caller = Caller(receiver, PCMU)
+    for payload in encode(PCMU, tone(300, 8_000, 1.0), 8_000):
+        caller.say(payload)
+    for _ in range(round(60.0 / PTIME)):
+        caller.say(None)
+    assert receiver.expected_seconds == pytest.approx(61.0, abs=0.5), "the model hears that time goes on"
+    assert 0.5 < receiver.plc_seconds < 1.1, "at first it may have been the network"
+    assert receiver.silence_seconds == pytest.approx(59.0, abs=0.5)

@@ -26,6 +26,10 @@ NOTHING: Sequence[Heard] = ()
 RETURN_AFTER = 0.5
 """Seconds of silence of a source before the one it replaced may come back: until then packets of that are stragglers."""
 
+SILENT_AFTER = 1.0
+"""Seconds without any packet after which what fills the line counts as silence, not as concealed: a microphone that is off, or a
+caller who is gone. It has been comfort noise for long by then."""
+
 KEY_TIMEOUT = 0.2
 """Seconds without any packet of a pressed key before it counts as released: its end was lost three times."""
 
@@ -202,9 +206,12 @@ class Receiver:
                     case Restore(payload):
                         pcm = speech.restore(payload, samples)
                         self._restored += samples
-                    case Conceal():
+                    case Conceal(_, at):
                         pcm = speech.conceal(samples)
-                        self._concealed += samples
+                        if at - self._heard_at > SILENT_AFTER:
+                            self._quiet += samples
+                        else:
+                            self._concealed += samples
                     case Quiet():
                         pcm = speech.quiet(samples)
                         self._quiet += samples
@@ -324,5 +331,5 @@ class Receiver:
 
     @property
     def silence_seconds(self) -> float:
-        """Of these, comfort noise where the sender paused."""
+        """Of these, comfort noise where the sender paused, or sends nothing any more."""
         return self._quiet / MODEL_INPUT_RATE
