@@ -22,10 +22,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.bench.measure import OTHER_CORE, Bench, load, started
 from tests.bench.process import commit, cpu_model
 
-WARM_UP = 8
-"""Waves that don't count: the allocator's arenas and the collector's rounds find their size."""
-MEMORY_SLACK = 3 * 2**20
-"""Bytes by which the last third of the waves may lie above the first: allocators breathe."""
+LEAST_WARM_UP = 8
+WARM_UP = 0.25
+"""Share of the waves, and the least number, that don't count: the allocator's arenas find their size, as the busiest moments set it."""
+MEMORY_SLACK = 2 * 2**20
+"""Bytes by which the last third of the waves may lie above the first: allocators breathe. Over an hour: a KiB a call would show."""
 PATIENCE = 60.0
 
 
@@ -73,6 +74,11 @@ def look(bench: Bench, began: float) -> Look:
             raise TimeoutError(f"{told['gateway_calls_active']:.0f} calls are left after {PATIENCE:.0f} s")
 
 
+def warm(looks: Sequence[Look]) -> Sequence[Look]:
+    """The looks that count."""
+    return looks[max(LEAST_WARM_UP, round(WARM_UP * len(looks))) :]
+
+
 def grown(looks: Sequence[Look]) -> list[str]:
     """What trends upwards, in words; empty: nothing. Compares the medians of the first and the last third."""
     third = max(1, len(looks) // 3)
@@ -91,13 +97,13 @@ def soak(minutes: float, calls: int, wave: float) -> int:
     ended = 0
     with started("ours", "parrot") as bench:
         began = time.monotonic()
-        while time.monotonic() - began < 60 * minutes or len(looks) < WARM_UP + 3:
+        while time.monotonic() - began < 60 * minutes or len(looks) < LEAST_WARM_UP + 3:
             for event in load(bench, calls, wave * 0.4, ramp=wave * 0.6, settle=0.0):
                 if event["event"] == "report":
                     ended += int(event.get("connected", 0))
             looks.append(look(bench, began))
             print(f"{looks[-1].at / 60:6.1f} min  {ended:>6} calls  {json.dumps(asdict(looks[-1]))}", flush=True)
-    faults = grown(looks[WARM_UP:])
+    faults = grown(warm(looks))
     verdict = "; ".join(faults) or "nothing grew"
     print(f"{cpu_model()}, commit {commit()}: {minutes:.0f} min, {ended} calls of at most {calls} at once: {verdict}")
     into = Path(__file__).parent / "results" / f"soak-{time.strftime('%Y%m%d-%H%M', time.gmtime())}.json"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench.soak import MEMORY_SLACK, Look, grown
+from tests.bench.soak import MEMORY_SLACK, Look, grown, warm
 
 
 def looks(memory: int = 0, files: int = 0, tasks: int = 0) -> list[Look]:
@@ -25,3 +25,9 @@ def test_one_odd_look_is_no_trend() -> None:
     odd = looks()
     odd[-1] = Look(9.0, 500_000_000, 300, 50, 120)
     assert grown(odd) == []
+
+
+def test_the_first_quarter_is_warm_up() -> None:
+    many = looks() * 10
+    assert warm(many) == many[22:]
+    assert warm(looks()) == looks()[8:]
