@@ -19,18 +19,29 @@ STARVED = 0.1
 
 
 async def judged(trial: Callable[[], Awaitable[T]], good: Callable[[T], bool]) -> tuple[T, int]:
-    """What the trial gave, and how many it took: until it is good, or the process was not starved, or `TRIALS` are made."""
+    """What the trial gave, and how many it took: until it is good, or the process was not starved, or `TRIALS` are made.
+
+    A trial that came to no end in its own time (TimeoutError) was not good.
+    """
     loop = asyncio.get_running_loop()
     for made in range(1, TRIALS + 1):
         late: list[float] = []
         watch, began = asyncio.create_task(_watch(late)), loop.time()
         try:
             result = await trial()
+        except TimeoutError:
+            if made == TRIALS or not _starved(late, loop.time() - began):
+                raise
+            continue
         finally:
             watch.cancel()
-        if made == TRIALS or good(result) or sum(late) < STARVED * (loop.time() - began):
+        if made == TRIALS or good(result) or not _starved(late, loop.time() - began):
             return result, made
     raise AssertionError("a trial is made at least once")
+
+
+def _starved(late: list[float], seconds: float) -> bool:
+    return sum(late) >= STARVED * seconds
 
 
 async def _watch(late: list[float]) -> None:

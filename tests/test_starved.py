@@ -33,3 +33,25 @@ def test_a_starved_trial_is_made_again_until_it_is_good(results: list[bool], mad
 
 def test_a_good_trial_is_made_once() -> None:
     assert asyncio.run(judged(trial([True], busy=False), bool)) == (True, 1)
+
+
+def test_a_starved_trial_that_never_ends_is_made_again() -> None:
+    outcomes = [False, True]
+    trials = trial([True], busy=True)
+
+    async def body() -> bool:
+        if outcomes.pop(0):
+            return await trials()
+        await trial([True], busy=True)()
+        raise TimeoutError
+
+    assert asyncio.run(judged(body, bool)) == (True, 2)
+
+
+def test_a_trial_that_never_ends_is_not_made_for_ever() -> None:
+    async def body() -> bool:
+        await trial([True] * 2, busy=True)()
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(judged(body, bool))
