@@ -48,6 +48,7 @@ $(VENV)/.stamp-test: requirements-test.lock $(VENV)/.stamp-run
 chaos: $(VENV)/.stamp-test ## half an hour of a model that fails, on both services: make chaos ARGS="planned-0 outage"
 	timeout 2700 $(BIN)/python -m tests.chaos.session --full --both --write $(ARGS)
 	timeout 600 $(BIN)/python -m tests.chaos.tools
+	timeout 400 $(BIN)/python -m tests.chaos.heard --full
 
 fuzz: $(VENV)/.stamp-test ## knock at every door for ten minutes: make fuzz ARGS="--seconds 3600 --seed 2 --only offer"
 	$(BIN)/python -m tests.fuzz $(ARGS)
