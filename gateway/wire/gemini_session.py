@@ -30,10 +30,11 @@ from gateway.wire.gemini_faults import DEAF, GARBAGE, SILENT, STALLED, Failure, 
 from gateway.wire.gemini_floor import Cut, Floor
 from gateway.wire.gemini_memory import NUDGE, Reminder, Since, note_of, remind_new, remind_resumed, result_in_words
 from gateway.wire.gemini_moves import MOVES, Break, Connect, Decision, GiveUp, Leave, Listen, Phase, Step, Wait
-from gateway.wire.gemini_pulse import Ping, Pulse
+from gateway.wire.gemini_pulse import Ping
 from gateway.wire.gemini_reel import Ask, AskKind, Item, Mark, Reel
 from gateway.wire.gemini_retry import Retry, blames
 from gateway.wire.gemini_setup import Capabilities
+from gateway.wire.gemini_watch import Watch
 
 # Leaving on purpose.
 MARGIN = 5.0
@@ -42,15 +43,8 @@ HANDLE_PATIENCE = 1.0
 """Seconds after a turn for the handle that stands for it: it often comes after the end of the turn."""
 ROTATE_WITHIN = 10.0
 """Seconds to wait for a good moment when we want another socket for our own reasons."""
-UNANSWERED = 6.0
-"""Seconds after which a caller's question has plainly not been answered. The ring still holds it then."""
 
-# Loss.
-DEAD_AFTER = 4.5
-"""Seconds without message or pong after which a service that owes us something is gone."""
-SILENT_AFTER = 2.5
-"""The same beyond the time it owed it, where pongs say nothing."""
-
+# Other limits.
 MAX_CALLS = 256
 """Tool calls of which it is remembered where they came from."""
 PROBATION = 1.0
@@ -116,11 +110,9 @@ class Course:
         self._socket = 0
         self._ready_at = now
         self._resumed_with = ""
-        self._pulse = Pulse(0)
+        self._watch = Watch(may_ignore=can.may_ignore)
         self._calls: dict[str, int] = {}  # tool call → socket it came on
         self._asked_again: set[str] = set()  # tool calls whose question the new socket gets to hear again
-        self._revived = False  # the missing answer has been asked for again
-        self._silenced = False  # a socket has been dropped for its silence, and no answer came since
 
     @property
     def failure(self) -> Failure | None:
@@ -133,7 +125,7 @@ class Course:
         """What to do now."""
         match self.phase:
             case Phase.OPEN:
-                return self._watch(now)
+                return self._look(now)
             case Phase.WAITING:
                 return self._next(now)
             case Phase.ASLEEP:
@@ -146,18 +138,17 @@ class Course:
             case _:
                 raise AssertionError(f"asked while {self.phase.value}")
 
-    def _watch(self, now: float) -> Decision:
+    def _look(self, now: float) -> Decision:
         if not self._settled and now - self._ready_at >= PROBATION:
             self._settled = True
         if now - self._ready_at >= PROOF:
             self._retry.proven()
         if self.downlink.hopeless:
             return Break(GARBAGE)
-        if self._is_dead(now):
-            self._silenced = True
+        if self._watch.dead(self.floor, self._asked_at, now):
             return Break(SILENT)
-        if self._leave is None and self._must_ask_again(now):
-            self._revived, self._retry.failure = True, DEAF
+        if self._leave is None and self._watch.deaf(self.floor, self._asked_at, now):
+            self._retry.failure = DEAF
             self._leave = ("error", now)
         if self._leave is None:
             return Listen(now + LISTEN)
@@ -173,25 +164,6 @@ class Course:
         saved = self.downlink.handle_at >= over_at or now - over_at >= HANDLE_PATIENCE
         asked = any(ask.kind is AskKind.TEXT for ask in self.reel.asks)
         return saved and not asked and not self.reel.in_turn and self.floor.edge(now)
-
-    def _is_dead(self, now: float) -> bool:
-        floor, pulse = self.floor, self._pulse
-        due = floor.due(self._asked_at)
-        if due is None or now < due:
-            return False
-        if pulse.sure:
-            return now - max(floor.message_at, pulse.pong_at) >= DEAD_AFTER
-        # The model may have decided not to answer: without pongs that looks the same, so it is believed only once.
-        return now >= due + SILENT_AFTER and (floor.answering or not self._silenced)
-
-    def _must_ask_again(self, now: float) -> bool:
-        floor = self.floor
-        ignored = floor.ignored(now, UNANSWERED)
-        if self._revived or floor.answering or floor.tools or now - floor.message_at < UNANSWERED / 2:
-            return False
-        if self._asked_at is not None and now - self._asked_at >= UNANSWERED:
-            return True
-        return ignored and (floor.missed > 1 or floor.suspect or not self._can.may_ignore)
 
     @property
     def _asked_at(self) -> float | None:
@@ -245,7 +217,7 @@ class Course:
         self.reel.rewind(move.target)
         self.reel.limited = False
         replayed = self.reel.waiting
-        self._pulse = Pulse(self.reel.sent)
+        self._watch.restart(self.reel.sent)
         if reminder.turns:
             self.reel.counted(1)
         if reminder.go_on and not move.asked_to_go_on:
@@ -301,8 +273,8 @@ class Course:
         kind = self._leave[0] if self._leave is not None else "goaway" if failure.kind is Kind.LIFETIME else "error"
         stillborn = not settled and now - ready_at < STILLBORN and blames(failure, handle=resumed)
         if failure in (SILENT, STALLED):
-            alive_at = max(self.floor.message_at, self._pulse.pong_at, ready_at)
-            events = self._gone(kind, now, alive_at, self._pulse.read)
+            alive_at = max(self.floor.message_at, self._watch.pulse.pong_at, ready_at)
+            events = self._gone(kind, now, alive_at, self._watch.pulse.read)
         else:
             events = self._gone(kind, now, now, self._in_flight(now), stillborn=stillborn)
         if self._retry.lost(failure, now, resumed=resumed, settled=settled, ready_at=ready_at):
@@ -321,7 +293,7 @@ class Course:
         self._leave = None
         reel.limited = True
         utterance = floor.utterance
-        repeated = utterance is not None and utterance.start >= reel.oldest and floor.wanted(now, insisting=self._revived)
+        repeated = utterance is not None and utterance.start >= reel.oldest and floor.wanted(now, insisting=self._watch.revived)
         if utterance is not None and repeated:
             target = min(target, utterance.start)
         if self.downlink.consumed is not None:
@@ -360,7 +332,7 @@ class Course:
 
     def _in_flight(self, now: float) -> int:
         """From where on the last audio may not have been read."""
-        return max(min(self.reel.since(now - self._pulse.in_flight), self.reel.sent), self._pulse.read)
+        return max(min(self.reel.since(now - self._watch.pulse.in_flight), self.reel.sent), self._watch.pulse.read)
 
     # --- what passes: down ---
 
@@ -397,7 +369,7 @@ class Course:
                 if ask.kind is AskKind.TEXT or (ask.kind is AskKind.NOTE and not self._since.cut_off):
                     self._since.asked(ask.text)
             if not isinstance(event, TurnComplete):
-                self._revived = self._silenced = False
+                self._watch.reacted()
                 self._settled = True
                 self._retry.proven()
             elif any(ask.kind is AskKind.TOOL for ask in reacted):
@@ -479,11 +451,11 @@ class Course:
 
     def ping(self, now: float) -> Ping | None:
         """A ping is due: send it, and give it to `pong` when its answer has come."""
-        return self._pulse.ping(self.reel.sent, now) if self.phase is Phase.OPEN else None
+        return self._watch.pulse.ping(self.reel.sent, now) if self.phase is Phase.OPEN else None
 
     def pong(self, ping: Ping, now: float) -> None:
         """The far end has read all that was sent before this ping."""
-        self._pulse.pong(ping, now)
+        self._watch.pulse.pong(ping, now)
 
     def _step(self, step: Step) -> None:
         self.phase = MOVES[self.phase][step]

@@ -173,12 +173,14 @@ class House:
             due += PTIME
 
     async def break_line(self, caller: Caller, words: str, patience: float = 30.0) -> bool:
-        """Break the connection that hears this caller, as soon as there is one; False: there was none in time."""
+        """Break the connection that hears this caller, as soon as there is one; False: the call is over, or it took too long."""
         try:
             async with asyncio.timeout(patience):
                 while not (records := [record for record in self.records(caller) if record.ended is None]) or not self.fault(
                     records[-1], words
                 ):
+                    if caller.end is not None:
+                        return False
                     await asyncio.sleep(0.01)
         except TimeoutError:
             return False

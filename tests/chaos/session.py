@@ -88,7 +88,7 @@ async def run_row(name: str, scale: Scale) -> Outcome:
 
 
 def write(outcomes: Sequence[Outcome], scale: Scale, began: float) -> Path:
-    """The file of a run that began at `began` (Unix time), with what it was measured on. Again after each row: it may be the last."""
+    """The file of a run that began at `began` (Unix time). Written again after each row, which may be the last."""
     about = {
         "commit": commit(),
         "cpu": cpu_model(),
