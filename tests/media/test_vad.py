@@ -132,6 +132,16 @@ def test_the_echo_of_a_room_is_not_the_end_of_a_word() -> None:
     assert said[0][2] == pytest.approx(3.0, abs=0.041)
 
 
+def test_a_click_after_a_word_is_not_its_end() -> None:
+    time = np.arange(RATE) / RATE
+    word = sum(2_000 / k * np.sin(2 * np.pi * 140 * k * time) for k in range(1, 20))
+    samples = np.concatenate([np.zeros(2 * RATE), word, np.zeros(2 * RATE)]) + noise("white", 5 * RATE, 1) * 30
+    samples[int(3.165 * RATE) :][:200] += noise("white", 200, 2) * 600
+    said = follow(samples)
+    assert len(said) == 1
+    assert said[0][2] == pytest.approx(3.0, abs=0.041)
+
+
 def test_noise_that_is_switched_on_becomes_the_floor() -> None:
     rng = np.random.default_rng(1)
     said = follow(np.concatenate([rng.standard_normal(RATE * 5) * 10, rng.standard_normal(RATE * 20) * 400]))
