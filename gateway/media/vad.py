@@ -6,10 +6,10 @@ SNR, with the level of speech and its edge (15.9 dB under the active level) afte
 loudest two of seven bands up to 8 kHz 90 %; the likelihood ratio of speech in noise against noise (Sohn, Kim and Sung 1999,
 with the ML estimate of the SNR), each band weighted with its bins, 95 %; with the gate below 97.5 %.
 
-Since then a word goes on more easily and is taken up again less easily (`GO_ON`, `NEAR`). On 34 other utterances of ten voices, each
-noise three times (`python -m tests.bench.edges`), edges within 60 ms before and now: at 20 dB white 100 and 100 %, pink 99.5 and
-100 %, brown 99 and 100 %; at 10 dB white 95.1 and 95.1 %, pink 96.1 and 97.5 %, brown 94.1 and 98.5 %. False starts at most 0.13 a
-minute. Most of the misses are ends in a weak consonant under white noise at 10 dB, of which 90 % are found.
+Since then a word goes on more easily and is taken up again less easily (`GO_ON`, `NEAR`). On 34 other utterances of ten voices,
+each noise three times (`python -m tests.bench.edges`), edges within 60 ms before and now: at 20 dB white 100 and 100 %, pink 99.5
+and 100 %, brown 99 and 100 %; at 10 dB white 95.1 and 95.1 %, pink 96.1 and 97.5 %, brown 94.1 and 98.5 %. False starts at most
+0.13 a minute. Most of the misses are ends in a weak consonant under white noise at 10 dB, of which 90 % are found.
 
 The spectrum is two products with a small constant matrix, cheaper than numpy's FFT at this size: a block costs about 10 µs.
 """

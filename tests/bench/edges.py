@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateway.media.vad import HANGOVER
 from tests.audio import floats, resampled
-from tests.media.test_vad import HANGOVER, LEVEL, RATE, Floats, active_level, edges, follow, noise
+from tests.media.test_vad import LEVEL, RATE, Floats, active_level, edges, follow, noise
 
 WITHIN = 0.06
 SEEDS = 3
