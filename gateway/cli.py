@@ -18,7 +18,7 @@ import gateway
 from gateway.config import Config, describe, load, markdown
 from gateway.config.load import CONFIG_ENV
 from gateway.config.settings import SETTINGS
-from gateway.config.values import seconds
+from gateway.config.values import number, port, seconds
 from gateway.errors import ConfigError, GatewayError
 
 Environ = Mapping[str, str]
@@ -86,6 +86,18 @@ def _add_settings(parser: argparse.ArgumentParser, begins: str = "") -> None:
         parser.add_argument(setting.flag, dest=setting.path, default=argparse.SUPPRESS, help=help_text, **given)
 
 
+def _parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A value of the command line, checked as those of the configuration are."""
+
+    def check(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return check
+
+
 def _run(work: Coroutine[Any, Any, int]) -> int:
     """`asyncio.run` on uvloop where there is one."""
     try:
@@ -141,8 +153,8 @@ def _emulator(argv: Sequence[str], _: Environ) -> int:
     standard = EmulatorSettings()
     parser = _parser("emulator")
     parser.add_argument("--host", default=standard.host, help="address (default %(default)s)")
-    parser.add_argument("--port", type=int, default=EMULATOR_PORT, help="TLS port, 0 for any (default %(default)s)")
-    parser.add_argument("--plain-port", type=int, help="also listen without TLS")
+    parser.add_argument("--port", type=_parsed(port), default=EMULATOR_PORT, help="TLS port, 0 for any (default %(default)s)")
+    parser.add_argument("--plain-port", type=_parsed(port), help="also listen without TLS")
     parser.add_argument("--names", action="append", default=[], metavar="NAME", help="further name in the certificate")
     parser.add_argument("--certificate-dir", metavar="DIR", help="where the certificate is kept (default: nowhere)")
     parser.add_argument(
@@ -152,10 +164,23 @@ def _emulator(argv: Sequence[str], _: Environ) -> int:
     parser.add_argument("--faults", default=standard.faults, help="of every session: goaway=30,10&pong_delay=8")
     parser.add_argument("--seed", type=int, default=standard.seed)
     parser.add_argument(
-        "--first-chunk", type=float, default=standard.first_chunk, help="seconds to the first audio (default %(default)s)"
+        "--first-chunk",
+        type=_parsed(seconds(0, 600)),
+        default=standard.first_chunk,
+        help="seconds to the first audio (default %(default)s)",
     )
-    parser.add_argument("--speed", type=float, default=standard.speed, help="of its audio, 1 is real time (default %(default)s)")
-    parser.add_argument("--lifetime", type=float, default=standard.lifetime, help="seconds of a connection (default %(default)s)")
+    parser.add_argument(
+        "--speed",
+        type=_parsed(number(0, 1_000)),
+        default=standard.speed,
+        help="of its audio, 1 is real time (default %(default)s)",
+    )
+    parser.add_argument(
+        "--lifetime",
+        type=_parsed(seconds(1, 86_400)),
+        default=standard.lifetime,
+        help="seconds of a connection (default %(default)s)",
+    )
     given = vars(parser.parse_args(argv))
     given["names"] = tuple(given["names"])
     for name in ("certificate_dir", "scenario"):
@@ -189,7 +214,9 @@ def _call(argv: Sequence[str], environ: Environ) -> int:
         help="API key of the gateway; better in GATEWAY_API_KEY: argv is public",
     )
     parser.add_argument("--profile", default="", metavar="NAME", help="of the gateway's profiles")
-    parser.add_argument("--seconds", type=_seconds, help="length of the call (default: until the answer is over)")
+    parser.add_argument(
+        "--seconds", type=_parsed(seconds(0, 86_400)), help="length of the call (default: until the answer is over)"
+    )
     _add_settings(parser, "model.")
     given = vars(parser.parse_args(argv))
     del given["mic"]
@@ -205,10 +232,6 @@ def _call(argv: Sequence[str], environ: Environ) -> int:
 
     configure("error", secrets=secrets(config))
     return _run(dial(DialSettings(**given), house=lambda: open_house(config)))
-
-
-def _seconds(text: str) -> float:
-    return seconds(0, 86_400)(text)
 
 
 def _loadtest(argv: Sequence[str], environ: Environ) -> int:

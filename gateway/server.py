@@ -21,7 +21,7 @@ from gateway.config import Config, ModelConfig
 from gateway.dial.straight import House
 from gateway.emulator import Emulator
 from gateway.emulator.faults import parse_options
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, LibraryMissing
 from gateway.events import CallEvent, CallInfo
 from gateway.http.app import make_admin_app, make_app
 from gateway.http.listen import listen
@@ -59,7 +59,10 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
     """
     loop = asyncio.get_running_loop()
     began = time.monotonic()
-    opus.load(config.libopus)
+    try:
+        opus.load(config.libopus)
+    except LibraryMissing as exc:
+        raise ConfigError([f"libopus: {exc}"]) if config.libopus else exc from None
     drain = asyncio.Event()
     async with AsyncExitStack() as stack:
         profiles = _profiles(config)

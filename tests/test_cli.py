@@ -91,6 +91,24 @@ def test_secrets_for_the_log() -> None:
     assert secrets(load({}, {})) == []
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--port", "99999"],
+        ["--plain-port", "-1"],
+        ["--speed", "nan"],
+        ["--lifetime", "-5"],
+        ["--first-chunk", "inf"],
+        ["--seed", "x"],
+    ],
+)
+def test_numbers_that_an_emulator_cannot_have(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["emulator", *option], {})
+    assert ended.value.code == 2
+    assert option[0] in said(capsys)[1][-1]
+
+
 @pytest.mark.parametrize("option", [["--persona", "nobody"], ["--faults", "nonsense=1"]])
 def test_an_emulator_that_cannot_be(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["emulator", "--port", "0", *option], {}) == 2

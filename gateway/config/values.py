@@ -66,15 +66,20 @@ def whole(least: int, most: int, what: str | None = None) -> Callable[[str], int
     return parse
 
 
-def seconds(least: float, most: float) -> Callable[[str], float]:
-    """Numbers from `least` to `most`."""
+def number(least: float, most: float, what: str = "a number") -> Callable[[str], float]:
+    """Numbers from `least` to `most`, none of them negative."""
 
     def parse(value: str) -> float:
         if re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", value.strip()) is None or not least <= float(value) <= most:
-            raise ValueError(f"must be seconds, {least:g} to {most:g}")
+            raise ValueError(f"must be {what}, {least:g} to {most:g}")
         return float(value)
 
     return parse
+
+
+def seconds(least: float, most: float) -> Callable[[str], float]:
+    """Durations from `least` to `most`."""
+    return number(least, most, "seconds")
 
 
 def host(value: str) -> str:

@@ -107,10 +107,14 @@ async def _call(
             await asyncio.to_thread(ears.save, settings.save)
         except OSError as exc:
             raise DialError(f"{settings.save}: {exc.strerror or exc}") from None
+    reason = caller.ended_by or "caller_hung_up"
+    words = f"ended after {report.turns} {'answer' if report.turns == 1 else 'answers'}"
+    if reason != "caller_hung_up":  # not by us: the person wants to know by what
+        words += f" by {reason}"
     report.say(
         "ended",
-        f"ended after {report.turns} answers" + (f", {ears.seconds:.1f} s saved" if settings.save else ""),
-        reason=caller.ended_by or "caller_hung_up",
+        words + (f", {ears.seconds:.1f} s saved" if settings.save else ""),
+        reason=reason,
         turns=report.turns,
         heard=round(ears.seconds, 3),
     )
@@ -121,6 +125,7 @@ async def _connected(settings: DialSettings, caller: Caller, ears: Recording) ->
     """Media flows inside the block: the gateway's address and the call's id. The gateway is told when it is left. Raises
     DialError.
     """
+    whip = whip_url(settings.url, settings.profile)
     peer = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     listening: list[asyncio.Task[None]] = []
     peer.addTrack(caller.mouth)
@@ -132,9 +137,9 @@ async def _connected(settings: DialSettings, caller: Caller, ears: Recording) ->
     headers = {"Authorization": f"Bearer {settings.key}"} if settings.key else {}
     try:
         async with aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(CONNECT_TIMEOUT)) as http:
-            with loopback_candidates() if is_loopback(URL(settings.url).host) else nullcontext():
+            with loopback_candidates() if is_loopback(whip.host) else nullcontext():
                 await peer.setLocalDescription(await peer.createOffer())
-            answer, call_url = await _offer(http, settings, peer.localDescription.sdp)
+            answer, call_url = await _offer(http, settings.url, whip, peer.localDescription.sdp)
             try:
                 await _accept(peer, answer)
                 await caller.media()
@@ -173,20 +178,19 @@ def whip_url(url: str, profile: str) -> URL:
     return parsed.update_query(profile=profile) if profile else parsed
 
 
-async def _offer(http: aiohttp.ClientSession, settings: DialSettings, sdp: str) -> tuple[str, URL]:
-    url = whip_url(settings.url, settings.profile)
+async def _offer(http: aiohttp.ClientSession, gateway: str, url: URL, sdp: str) -> tuple[str, URL]:
     try:
         async with http.post(url, data=sdp, headers={"Content-Type": "application/sdp"}, allow_redirects=False) as response:
             body = await response.text(errors="replace")
             if response.status != 201:
                 raise DialError(refusal(response.status, body, response.headers.get("Retry-After", "")))
             if "Location" not in response.headers:
-                raise DialError(f"{settings.url}: answered without naming the call; is it a WHIP server?")
+                raise DialError(f"{gateway}: answered without naming the call; is it a WHIP server?")
             return body, url.join(URL(response.headers["Location"]))
     except aiohttp.ClientConnectorError as exc:
-        raise DialError(f"{settings.url}: {_what(exc.os_error)}") from None
+        raise DialError(f"{gateway}: {_what(exc.os_error)}") from None
     except (aiohttp.ClientError, TimeoutError) as exc:
-        raise DialError(f"{settings.url}: {str(exc) or 'no answer'}") from None
+        raise DialError(f"{gateway}: {str(exc) or 'no answer'}") from None
 
 
 def _what(error: OSError) -> str:

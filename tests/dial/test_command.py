@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import re
 import socket
 import statistics
 import wave
@@ -57,7 +58,7 @@ def test_a_question_is_answered_and_the_answer_is_saved(question: Path, tmp_path
             events = [json.loads(line) for line in told.splitlines()]
             assert [event["event"] for event in events] == ["connected", "caller", "model", "turn", "ended"]
             assert events[3]["end"] == "completed"
-            assert 0.2 < events[3]["response"] < 3.0
+            assert events[3]["response"] > 0.2
             assert events[4]["reason"] == "caller_hung_up"
             await gateway.nobody_left()
             ended = gateway.said("call ended")
@@ -80,9 +81,23 @@ def test_a_call_of_a_set_length(question: Path) -> None:
             began = loop.time()
             status, told, complaints = await ring(DialSettings(gateway.url, question, seconds=1.5))
             assert (status, complaints) == (0, "")
-            assert 1.5 <= loop.time() - began < 10
+            assert loop.time() - began >= 1.5
             assert told.splitlines()[0] == f"connected to {gateway.url}"
             assert told.splitlines()[-1].startswith("ended after ")
+            await gateway.nobody_left()
+
+    asyncio.run(body())
+
+
+def test_a_call_that_the_gateway_ends_says_by_what(question: Path, tmp_path: Path) -> None:
+    config = tmp_path / "gateway.toml"
+    config.write_text('[profiles.default]\ngreeting = ""\nmax_duration = 2\nmax_duration_warning = 0\n')
+
+    async def body() -> None:
+        async with running_gateway("--emulator", "--config", str(config)) as gateway:
+            status, told, complaints = await ring(DialSettings(gateway.url, question, seconds=60))
+            assert (status, complaints) == (0, "")
+            assert re.fullmatch(r"ended after (1 answer|\d+ answers) by max_duration", told.splitlines()[-1])
             await gateway.nobody_left()
 
     asyncio.run(body())
@@ -165,6 +180,14 @@ def test_nobody_is_there(question: Path) -> None:
         status, _, complaints = asyncio.run(ring(DialSettings(url, question)))
     assert status == 1
     assert complaints == f"gateway: {url}: Connection refused\n"
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "127.0.0.1:8080", ""])
+def test_an_address_that_is_none_is_one_line(question: Path, url: str) -> None:
+    status, _, complaints = asyncio.run(ring(DialSettings(url, question)))
+    assert status == 1
+    assert complaints.startswith(f"gateway: {url}: not an ")
+    assert complaints.count("\n") == 1
 
 
 def test_no_recording(tmp_path: Path) -> None:
