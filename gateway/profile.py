@@ -59,6 +59,16 @@ class TurnCoverage(enum.StrEnum):
     ACTIVITY_AND_VIDEO = "activity_and_video"
 
 
+class DuringTools(enum.StrEnum):
+    """What becomes of the caller's audio while the model waits silently for a function."""
+
+    DEFAULT = ""
+    """Held for models that are known to end the session over it, else passed on."""
+    PASS = "pass"
+    HOLD = "hold"
+    """Kept back, the last two seconds of it, and sent when the function has answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listening:
     """How the caller's turns are found. What is left empty is the service's default."""
@@ -75,6 +85,7 @@ class Listening:
     interruptions: bool = True
     """False: the caller cannot speak over an answer."""
     turn_coverage: TurnCoverage = TurnCoverage.DEFAULT
+    during_tools: DuringTools = DuringTools.DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +144,8 @@ class Profile:
     """What the model is told when a budget is used up; empty: a sentence of ours."""
     tools: tuple[ToolSpec, ...] = ()
     """Functions the model may have called. At run time the toolbox has put an MCP server's functions in its place."""
+    tool_nudge: float = 3.0
+    """Seconds that a model may be silent after a function's result before it is reminded, once; 0: never."""
     moderation: Moderation | None = None
     """Who judges what was said before anybody reads it; None: nobody."""
     public: bool = True

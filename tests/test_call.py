@@ -12,6 +12,7 @@ import pytest
 from gateway.call import Call
 from gateway.dialog.history import Role
 from gateway.dialog.lifecycle import State
+from gateway.dialog.transcript import CutOff
 from gateway.dialog.turns import TurnEnd, TurnKind
 from gateway.errors import ModelRefused, ModelUnavailable
 from gateway.events import (
@@ -44,6 +45,7 @@ from gateway.model.base import (
     OutputTranscript,
     TurnComplete,
 )
+from gateway.model.tools.desk import OWN_TOOLS, Tools
 from gateway.profile import Profile
 from gateway.registry import Registry
 from tests import clock
@@ -66,6 +68,7 @@ class Stage:
         model: FakeModel | None = None,
         leg: FakeLeg | None = None,
         observe: Callable[[CallInfo, CallEvent], None] | None = None,
+        tools: Tools = OWN_TOOLS,
     ) -> None:
         from gateway.clock import Clock
 
@@ -81,6 +84,7 @@ class Stage:
             clock=Clock(self.loop),
             observe=observe or self.diary,
             loop=self.loop,
+            tools=tools,
         )
         self.profile = profile or Profile()
         self.call: Call = self.registry.start(self.registry.admit(self.leg.kind), self.leg, self.profile)
@@ -458,6 +462,34 @@ def test_typed_words_captions_tokens_and_the_account() -> None:
         assert (end.summary.turns, end.summary.caller_messages) == (1, 2)
         assert end.summary.response_median is not None
         assert len(stage.diary.of(CallSetUp)) == 1
+
+    play(body)
+
+
+def test_an_answer_that_is_spoken_over_ends_where_the_ears_did_for_everybody() -> None:
+    async def body() -> None:
+        stage = Stage()
+        await stage.active()
+        pause = bytes(2 * 24_000 // 5)
+        word = speech(0.4)
+        stage.session.say(
+            InputTranscript("Count."),
+            OutputTranscript("One two three four five"),
+            *(AudioOut(word + pause, stage.loop.time()) for _ in range(5)),
+        )
+        await clock.until(lambda: len(stage.diary.of(ModelHeard)) >= 2)
+        stage.session.say(ModelInterrupted(stage.loop.time()), TurnComplete())
+        await clock.until(lambda: bool(stage.session.cuts))
+        told = "".join(event.text for event in stage.diary.of(ModelHeard))  # type: ignore[attr-defined]
+        assert told.startswith("One two")
+        assert stage.model.history is not None
+        assert [said.text for said in stage.model.history.turns] == ["Count.", told]
+        assert stage.session.cuts == [CutOff(told, "One two three four five"[len(told) :])]
+        order = [type(event) for event in stage.diary.events if isinstance(event, ModelHeard | Interrupted)]
+        assert order[-1] is Interrupted, "captions are right before they are told that the answer is over"
+        stage.session.say(ModelInterrupted(stage.loop.time()), TurnComplete())
+        await asyncio.sleep(1.0)
+        assert len(stage.session.cuts) == 1, "nothing was to be interrupted"
 
     play(body)
 

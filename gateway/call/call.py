@@ -338,6 +338,8 @@ class Call:
     async def _think(self, session: ModelSession) -> None:
         """Everything from the model."""
         async for event in session.events():
+            if isinstance(event, AudioOut | OutputTranscript | ModelInterrupted | TurnComplete | ToolCall):
+                self._conduct.nudge.acted()
             match event:
                 case AudioOut():
                     self._mouth.audio(event, self._ear.last_speech_at)
@@ -364,6 +366,7 @@ class Call:
                     self._say(event)
                 case ToolCall():
                     self._desk.called(event)
+                    self._ear.hold(self._desk.holding)
                 case ToolCancelled(ids=ids):
                     self._desk.cancelled(ids)
                 case ModelSwapped():
@@ -393,6 +396,8 @@ class Call:
                     leg.send(None)
                 self._mouth.silent()
         desk, mouth = self._desk, self._mouth
+        if self._ear.hold(desk.holding):
+            self._feed.wake()
         if desk.leaving and desk.goodbye_over(now, played_at=mouth.played_at, unplayed=mouth.playout.seconds):
             self.hang_up(EndReason.MODEL_HUNG_UP)
         if now >= self._second_due:
@@ -404,7 +409,7 @@ class Call:
         if self._lifecycle.over:
             return
         self._check_away(now)
-        self._conduct.second(now, here=self.state is State.ACTIVE)
+        self._conduct.second(now, here=self.state is State.ACTIVE, busy=self._desk.running > 0)
         self._mouth.second(now, self._ear.speaking)
         self._words.second(now)
         if now >= self._report_due:
@@ -489,7 +494,9 @@ class Call:
             self._say(StateChanged(self.state, reason))
 
     def _tool_answered(self) -> None:
-        self._turns.asked(self._loop.time(), TurnKind.TOOL)
+        now = self._loop.time()
+        self._turns.asked(now, TurnKind.TOOL)
+        self._conduct.nudge.answered(now)
 
     def _has_client(self) -> bool:
         return self.leg is not None and Ability.TELL in self.leg.can

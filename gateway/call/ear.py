@@ -19,6 +19,10 @@ OWN_SILENCE = 0.5
 """Seconds of silence that end a caller's turn when we find it, unless the profile says otherwise."""
 
 
+HELD = 2.0
+"""Seconds that are kept while the model is not to hear the caller; the oldest give way."""
+
+
 class Heard(NamedTuple):
     """What a frame changed."""
 
@@ -37,6 +41,7 @@ class Ear:
         self._gate = Gate() if listening.endpointing is not Endpointing.MODEL else None
         self._marks: deque[tuple[int, bool]] = deque()  # where in the uplink's bytes turns begin and end; as many as turns wait
         self._pushed = self._taken = 0  # bytes of uplink
+        self._held = False
         self._button = False
         self._released_at = 0.0
 
@@ -65,7 +70,15 @@ class Ear:
         # Just fallen silent: the service counts the silence it has been sent, and the answer waits for that.
         if self._vad.fell_silent and self.uplink.hurry():
             ready = True
+        if self._held:
+            self.uplink.shorten(HELD)
         return Heard(voice, ready)
+
+    def hold(self, held: bool) -> bool:
+        """Keep back what is heard from now on, or let it go. True when the feeder should look."""
+        let_go = self._held and not held
+        self._held = held
+        return let_go
 
     def button(self, talking: bool, now: float) -> None:
         """Push-to-talk: pressed or let go."""
@@ -80,7 +93,9 @@ class Ear:
             self._pass_on(self._gate.shut())
 
     def take(self) -> UplinkChunk | bool | None:
-        """What goes to the model next, in order: audio, or where a turn begins (True) and ends (False). None: nothing waits."""
+        """What goes to the model next, in order: audio, or where a turn begins (True) and ends (False). None: nothing may."""
+        if self._held:
+            return None
         dropped = round(self.uplink.dropped * MODEL_INPUT_RATE * SAMPLE_BYTES)
         if self._marks and self._marks[0][0] <= self._taken + dropped:
             return self._marks.popleft()[1]

@@ -15,7 +15,7 @@ from gateway.config import values
 from gateway.config.tables import Fault, between, one_of, read_fields
 from gateway.dialog.budget import Budget, Limits, Scope
 from gateway.dialog.prices import Price, price_of
-from gateway.profile import Compression, Endpointing, Listening, Profile, Sensitivity, TurnCoverage
+from gateway.profile import Compression, DuringTools, Endpointing, Listening, Profile, Sensitivity, TurnCoverage
 
 E = TypeVar("E", bound=enum.StrEnum)
 Checks = Mapping[str, Callable[[object], Any]]
@@ -48,6 +48,7 @@ _LISTENING: Checks = {
     "silence": between(0.1, 10.0),
     "interruptions": one_of(bool, "true or false"),
     "turn_coverage": _one_word(TurnCoverage),
+    "during_tools": _one_word(DuringTools),
 }
 _COMPRESSION: Checks = {"enabled": one_of(bool, "true or false"), "trigger_tokens": _tokens, "target_tokens": _tokens}
 _LIMITS: Checks = {

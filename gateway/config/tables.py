@@ -103,6 +103,7 @@ PROFILE_FIELDS: Mapping[str, Callable[[object], Any]] = {
     "idle_prompt": long_text(2_000),
     "idle_grace": between(1.0, 3_600.0),
     "goodbye": long_text(2_000),
+    "tool_nudge": between(1.0, 60.0, or_zero=True),
     "context_template": _template,
     "backend": _name,
     "fallback": _name,

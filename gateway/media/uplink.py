@@ -68,11 +68,18 @@ class Uplink:
         """Add a frame. True when a chunk is ready: wake the feeder."""
         self._frames.append(frame)
         self._bytes += len(frame.pcm)
-        while self._bytes > self._limit and self._frames:
+        self._shorten(self._limit)
+        return self.ready
+
+    def shorten(self, seconds: float) -> None:
+        """No more than this is to wait: the oldest frames give way, and are counted as dropped."""
+        self._shorten(int(seconds * self._second))
+
+    def _shorten(self, limit: int) -> None:
+        while self._bytes > limit and self._frames:
             oldest = self._frames.popleft()
             self._bytes -= len(oldest.pcm)
             self._dropped += len(oldest.pcm)
-        return self.ready
 
     def hurry(self) -> bool:
         """What is there goes at once, a full chunk or not: the caller just fell silent and the answer waits for this.

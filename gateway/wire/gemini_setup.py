@@ -33,6 +33,8 @@ class Capabilities:
     context_update: bool = False
     """Takes another instruction or other tools in the middle of a session. If not, that is a swap."""
     functions: Functions = FUNCTIONS
+    deaf_in_tools: bool = False
+    """May end the session (1008) over audio that comes while it waits for a blocking function."""
     may_ignore: bool = True
     """Decides by itself whether it was spoken to, so that no answer may be its answer."""
     transparent: bool = False
@@ -58,8 +60,10 @@ MODELS: tuple[Capabilities, ...] = (
         functions=Functions(non_blocking=False),
         may_ignore=False,
     ),
-    Capabilities("gemini-2.5-flash-native-audio", note_stops=True, language_code=False, may_ignore=False),
-    Capabilities("gemini-live-2.5-flash-native-audio", note_stops=True, language_code=False, may_ignore=False),
+    Capabilities("gemini-2.5-flash-native-audio", note_stops=True, language_code=False, deaf_in_tools=True, may_ignore=False),
+    Capabilities(
+        "gemini-live-2.5-flash-native-audio", note_stops=True, language_code=False, deaf_in_tools=True, may_ignore=False
+    ),
 )
 UNKNOWN_MODEL = Capabilities("")
 

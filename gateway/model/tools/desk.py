@@ -29,7 +29,7 @@ from gateway.events import (
 from gateway.model.base import ToolAnswer, ToolCall
 from gateway.model.tools.moderator import Moderator
 from gateway.model.tools.request import Runner, ToolError, ToolRequest
-from gateway.profile import Change, Profile
+from gateway.profile import Change, DuringTools, Profile
 from gateway.toolspec import ToolKind, ToolSpec
 
 log = logging.getLogger(__name__)
@@ -63,13 +63,16 @@ class CallSide:
 
 
 class Desk:
-    """One call's tools."""
+    """One call's tools. `holds`: the caller's audio is kept back while the model waits for a blocking one."""
 
-    def __init__(self, tools: Iterable[ToolSpec], runners: Mapping[ToolKind, Runner], side: CallSide) -> None:
+    def __init__(
+        self, tools: Iterable[ToolSpec], runners: Mapping[ToolKind, Runner], side: CallSide, *, holds: bool = False
+    ) -> None:
         self._tools = {tool.name: tool for tool in tools}
         self._calls = ToolCalls(self._tools.values(), lambda: secrets.token_hex(4))
         self._runners = {**runners, ToolKind.BROWSER: _Browser(side.say, side.client)}
         self._side = side
+        self._holds = holds
         self._call_id = side.call_id
         self._say = side.say
         self._loop = side.loop
@@ -97,9 +100,9 @@ class Desk:
         self._calls.swapped(self._loop.time())
 
     @property
-    def blocked_since(self) -> float | None:
-        """Since when the model has been waiting for an answer without a word; None: it has not."""
-        return self._calls.blocked_since
+    def holding(self) -> bool:
+        """The model waits without a word for an answer, and is not to hear the caller until it has it."""
+        return self._holds and self._calls.blocked_since is not None
 
     # --- from the call ---
 
@@ -259,7 +262,8 @@ class OwnTools:
 
     def desk(self, profile: Profile, side: CallSide) -> Desk:
         """See Tools."""
-        return Desk([tool for tool in profile.tools if tool.kind in (ToolKind.BUILTIN, ToolKind.BROWSER)], {}, side)
+        own = [tool for tool in profile.tools if tool.kind in (ToolKind.BUILTIN, ToolKind.BROWSER)]
+        return Desk(own, {}, side, holds=profile.listening.during_tools is DuringTools.HOLD)
 
     def moderator(self, profile: Profile, *, call_id: str) -> Moderator | None:
         """See Tools."""

@@ -14,7 +14,7 @@ from gateway.model.tools.desk import CallSide, Desk
 from gateway.model.tools.http import HttpTools
 from gateway.model.tools.moderator import Moderator
 from gateway.model.tools.request import Runner
-from gateway.profile import Profile
+from gateway.profile import DuringTools, Profile
 from gateway.toolspec import NAME, McpServer, ToolKind, ToolSpec
 from gateway.wire.gemini_setup import capabilities
 from gateway.wire.gemini_tools import MAX_FUNCTIONS, behavior
@@ -50,9 +50,10 @@ class Toolbox:
 
     def desk(self, profile: Profile, side: CallSide) -> Desk:
         """The tools of one call."""
-        can = capabilities(profile.model or self._model).functions
-        tools = [replace(tool, behavior=behavior(tool.behavior, can)) for tool in profile.tools]
-        desk = Desk(tools, self._runners, side)
+        can, wanted = capabilities(profile.model or self._model), profile.listening.during_tools
+        tools = [replace(tool, behavior=behavior(tool.behavior, can.functions)) for tool in profile.tools]
+        holds = wanted is DuringTools.HOLD or (wanted is DuringTools.DEFAULT and can.deaf_in_tools)
+        desk = Desk(tools, self._runners, side, holds=holds)
         self._desks.add(desk)
         return desk
 
