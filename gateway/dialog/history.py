@@ -2,17 +2,25 @@
 
 The model's words count when the caller's ears have had them, so an answer that was cut off ends here where it was cut. The
 service may send a caller's words after the answer to them has begun; they are put before it.
+
+There is one such account per call, and in one form, `Said`: it seeds a session that has lost its memory, and whoever else is to
+know the conversation reads `History.turns`. Captions and observers get the same words piece by piece, as they come in here.
+What cannot be seen (control characters, direction marks) does not come in.
 """
 
 from __future__ import annotations
 
 import enum
+import unicodedata
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 MAX_CHARACTERS = 24_000
 """Kept of one conversation: about 6,000 tokens, half an hour of talk. The oldest turn gives way."""
+
+
+_JOINERS = "\u200c\u200d"  # invisible, but spelling in Persian and in the scripts of India
 
 
 class Role(enum.StrEnum):
@@ -66,6 +74,7 @@ class History:
         self._answering = False
 
     def _add(self, role: Role, text: str) -> None:
+        text = _visible(text)
         if self._turns and self._turns[-1].role is role:
             self._turns[-1] = Said(role, self._turns[-1].text + text)
         else:
@@ -78,6 +87,16 @@ class History:
         if over > 0 and self._turns:
             only = self._turns[0]
             self._turns[0] = Said(only.role, only.text[-self._limit :])
+
+
+def _visible(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(" " if char.isspace() else char for char in text if _is_visible(char))
+
+
+def _is_visible(char: str) -> bool:
+    return char.isspace() or char in _JOINERS or unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co", "Cn")
 
 
 def merged(turns: Iterable[Said]) -> list[Said]:

@@ -3,7 +3,9 @@
 The model speaks in chunks of 200 to 240 ms, usually much faster than real time; the clock pulls 20 ms frames. The first
 words start at once. Only a session in which the playout once ran dry waits before it (re)starts, as long as experience
 asks for and never over `MAX_WAIT`; a model that is ahead of real time is never held back, because what it sends ahead
-counts as waiting done. A model that stays slower than real time is paused between words, where a pause hurts least.
+counts as waiting done. Where that is not enough, because an answer's first chunk came early and a later one comes late, the first
+pauses between words are made longer by `MAX_STRETCH` at most. A model that stays slower than real time is paused between words,
+where a pause hurts least.
 """
 
 from __future__ import annotations
@@ -24,8 +26,15 @@ FIRST_WAIT = 0.12
 AHEAD = 0.35
 """Seconds beyond the first chunk that end the wait at once: the model is ahead of real time, waiting gains nothing."""
 
-SPARE_KEPT = 7 / 8
-"""After an answer without a hole, this share of the wait that turned out to be spare is kept: it fades over some ten answers."""
+MAX_NEED = 0.34
+"""Seconds of delay that an uneven model can need: 150 ms early, then 150 ms late, and the grain of the clock. One that needs more
+is not uneven but slow."""
+
+MAX_STRETCH = 0.12
+"""Seconds by which the pauses of one answer are made longer."""
+
+GOOD_ANSWERS = 8
+"""So many answers without a hole in a row, and half of the delay that was spare in all of them is given up."""
 
 STARVING_BELOW = 0.1
 """Seconds left at which a starving playout looks for a pause between words."""
@@ -61,13 +70,19 @@ class Playout:
         self._within = False  # HELD inside an answer: its silence is an underrun; at its start it is not
         self._hold_until = 0.0
         self._hold_bytes = 0
-        self._wait = 0.0
+        self._need = 0.0  # seconds from a first chunk to its playing that this session has needed
+        self._shift = 0.0  # the same in this answer, so far
+        self._stretched = 0.0  # of it, in longer pauses
         self._spare = MAX_WAIT  # least audio that was left when a chunk of this answer came
+        self._least_spare = MAX_WAIT  # in the good answers so far
+        self._good = 0  # answers without a hole in a row
         self._dry_frames = 0  # silence since running dry; an underrun only if more audio comes
         self._starving = False
         self.underruns = 0
         self.underrun_seconds = 0.0
         self.speaking_seconds = 0.0
+        self.stretched_seconds = 0.0
+        """Added to pauses between words; no word is cut by it, so it is no underrun."""
         self.overflow_seconds = 0.0
 
     @property
@@ -78,7 +93,7 @@ class Playout:
     @property
     def wait(self) -> float:
         """Seconds this session waits before it (re)starts; 0 until it has once run dry."""
-        return self._wait
+        return min(MAX_WAIT, self._need)
 
     def push(self, pcm: bytes, at: float) -> None:
         """Audio of the model, read at `at`. Any number of bytes: a sample cut in two is joined with the next chunk."""
@@ -97,11 +112,13 @@ class Playout:
         self._ended = False
         if self._state is _State.IDLE:
             self._spare = MAX_WAIT
-            self._hold(at, len(pcm), within=False)
+            self._shift = self._stretched = 0.0
+            self._hold(at, len(pcm), self.wait, within=False)
         elif self._state is _State.DRY:
             self._learn()
             self._count_hole()
-            self._hold(at, len(pcm), within=True)
+            pause = MAX_WAIT if self._starving else min(MAX_WAIT, max(0.0, self._need - self._shift))
+            self._hold(at, len(pcm), pause, within=True)
         elif self._state is _State.PLAYING:
             self._spare = min(self._spare, self.seconds)
         self._chunks.append((pcm, at))
@@ -125,6 +142,7 @@ class Playout:
             return None
         if self._state is _State.HELD:
             if not self._ended and now < self._hold_until and self._bytes < self._hold_bytes:
+                self._shift += PTIME
                 if self._within:
                     self.underrun_seconds += PTIME
                 return None
@@ -133,13 +151,19 @@ class Playout:
             if self._starving and not self._ended and self.seconds < STARVING_BELOW and self._next_is_quiet():
                 self.underruns += 1
                 self.underrun_seconds += PTIME
-                self._hold(now, self._bytes, within=True)
+                self._hold(now, self._bytes, MAX_WAIT, within=True)
+                return None
+            if self._shift < self._need and self._may_stretch():
+                self._shift += PTIME
+                self._stretched += PTIME
+                self.stretched_seconds += PTIME
                 return None
             self.speaking_seconds += PTIME
             return self._cut(self._frame)
         if not self._ended:
             self._state = _State.DRY
             self._dry_frames += 1
+            self._shift += PTIME
             return None
         if not self._bytes:
             self._finish()
@@ -159,10 +183,10 @@ class Playout:
         self._state = _State.IDLE
         return unsaid
 
-    def _hold(self, at: float, level: int, *, within: bool) -> None:
+    def _hold(self, at: float, level: int, pause: float, *, within: bool) -> None:
         self._state = _State.HELD
         self._within = within
-        self._hold_until = at + self._wait
+        self._hold_until = at + pause
         self._hold_bytes = level + int(AHEAD * self._second)
 
     def _count_hole(self) -> None:
@@ -171,18 +195,28 @@ class Playout:
         self._dry_frames = 0
 
     def _learn(self) -> None:
-        # The longer the hole, the more uneven the model. One that runs dry although we wait as long as we may is not
+        # The later a chunk came, the more uneven the model. One that runs dry although we wait as long as we may is not
         # uneven but slow.
-        self._starving = self._wait >= MAX_WAIT
-        self._wait = min(MAX_WAIT, max(FIRST_WAIT, self._wait + self._dry_frames * PTIME))
+        self._starving = self._shift > MAX_NEED
+        self._need = min(MAX_NEED, max(self._need, self._shift + (PTIME if self._need else FIRST_WAIT)))
         self._spare = 0.0
 
     def _finish(self) -> None:
         self._state = _State.IDLE
         self._dry_frames = 0
-        if self._spare > 0.0:
-            self._starving = False
-            self._wait = max(0.0, self._wait - self._spare * (1.0 - SPARE_KEPT))
+        if self._spare <= 0.0:
+            self._good, self._least_spare = 0, MAX_WAIT
+            return
+        self._starving = False
+        self._good += 1
+        self._least_spare = min(self._least_spare, self._spare)
+        if self._good >= GOOD_ANSWERS:
+            self._need = max(0.0, self._need - self._least_spare / 2)
+            self._good, self._least_spare = 0, MAX_WAIT
+
+    def _may_stretch(self) -> bool:
+        """A model that is ahead needs no delay, and nothing but a pause between words may grow."""
+        return not self._ended and self._stretched < MAX_STRETCH and self.seconds < AHEAD and self._next_is_quiet()
 
     def _next_is_quiet(self) -> bool:
         head, _ = self._chunks[0]

@@ -1,8 +1,8 @@
 """Callers who speak over answers: where the stored answer ends, against what truly left for their ears.
 
 `python -m tests.chaos.heard` interrupts a few answers at random moments, `--full` a hundred; `--seed N` with other chance,
-`--json FILE` writes what was found. The model says numbers whose place in the sound is known exactly; emulator and gateway talk over real
-sockets, the leg is in this process and knows every frame that left.
+`--json FILE` writes what was found. The model says numbers whose place in the sound is known exactly; emulator and gateway talk
+over real sockets, the leg is in this process and knows every frame that left.
 
 A stored answer may end within a word: a word's letters are taken to be spread evenly over its sound. It is right for the whole of
 the pause between two words (`tests.words.Spoken.miss`).

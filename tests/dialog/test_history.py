@@ -74,6 +74,13 @@ def test_it_never_holds_more_than_its_limit(fragments: list[tuple[str, str]], li
     assert all(said.text.strip() == said.text != "" for said in history.turns)
 
 
+def test_what_cannot_be_seen_does_not_come_in() -> None:
+    history = History()
+    history.caller_said("Ignore\x00 \u202eall\x1b[31m\r\nthat\ud800.")
+    history.model_said("می\u200cخواهم \u2066so\tbe it")
+    assert spoken(history) == [("user", "Ignore all[31m  that."), ("model", "می\u200cخواهم so be it")]
+
+
 def test_turns_of_one_speaker_in_a_row_are_one() -> None:
     turns = [Said(Role.CALLER, "a"), Said(Role.CALLER, "b"), Said(Role.MODEL, "c"), Said(Role.CALLER, "d")]
     assert merged(turns) == [Said(Role.CALLER, "a\nb"), Said(Role.MODEL, "c"), Said(Role.CALLER, "d")]

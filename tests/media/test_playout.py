@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.media.playout import MAX_WAIT, Playout
+from gateway.media.playout import FIRST_WAIT, MAX_STRETCH, MAX_WAIT, Playout
 
 RATE = 24_000
 FRAME = 480 * 2
@@ -95,7 +95,7 @@ def test_a_hole_is_counted_and_the_session_then_waits() -> None:
             break
     assert resumed is not None
     assert resumed - 0.26 <= MAX_WAIT + TICK
-    assert resumed - 0.26 >= playout.wait - TICK
+    assert resumed - 0.26 >= FIRST_WAIT - TICK
     assert playout.underruns == 1
     assert playout.underrun_seconds == pytest.approx(resumed - 0.2, abs=1e-6)
 
@@ -182,6 +182,75 @@ def test_an_uneven_model_hardly_underruns_after_its_first_hole(seed: int) -> Non
     assert playout.underrun_seconds == pytest.approx(sum(holes) * TICK)
     assert sum(holes[1:]) * TICK <= 0.001 * playout.speaking_seconds
     assert b"".join(pcm for _, pcm in heard if pcm) == chunk * len(arrivals)
+
+
+def spoken(rng: random.Random, seconds: float) -> bytes:
+    """Loud words with pauses between them."""
+    speech = b""
+    while len(speech) < seconds * RATE * 2:
+        speech += LOUD[: round(rng.uniform(0.2, 0.45) * RATE) * 2] + bytes(round(rng.uniform(0.06, 0.2) * RATE) * 2)
+    return speech[: round(seconds * RATE) * 2]
+
+
+LOUD = tone(0.45)
+
+
+def converse(seed: int, *, chunk: float, answers: int) -> tuple[Playout, float]:
+    """A session whose chunks are 150 ms early or late, 2 to 30 s an answer: the share of silence in it after the first hole."""
+    rng = random.Random(f"{seed} {chunk}")
+    playout, tick, first = Playout(RATE), 0, None
+    for _ in range(answers):
+        pcm, size = spoken(rng, rng.uniform(2.0, 30.0)), round(chunk * RATE) * 2
+        arrivals = uneven_arrivals(rng.randrange(1 << 30), seconds=len(pcm) / RATE / 2 + chunk, chunk=chunk, by=0.15, speed=1.0)
+        chunks = [pcm[at : at + size] for at in range(0, len(pcm), size)]
+        begin, at = tick * TICK, 0
+        while True:
+            now = tick * TICK
+            while at < len(chunks) and begin + arrivals[at] <= now:
+                playout.push(chunks[at], begin + arrivals[at])
+                at += 1
+            if at == len(chunks):
+                playout.end()
+            frame = playout.pull(now)
+            tick += 1
+            if at == len(chunks) and frame is None and not playout.seconds:
+                break
+            if first is None and playout.underruns and frame is not None:
+                first = (playout.underrun_seconds, playout.speaking_seconds)
+    if first is None:
+        return playout, 0.0
+    return playout, (playout.underrun_seconds - first[0]) / (playout.speaking_seconds - first[1])
+
+
+@pytest.mark.parametrize("chunk", [0.1, 0.2])
+def test_what_an_uneven_model_needs_is_remembered_from_answer_to_answer(chunk: float) -> None:
+    shares = []
+    for seed in range(4):
+        playout, share = converse(seed, chunk=chunk, answers=12)
+        shares.append(share)
+        assert playout.wait <= MAX_WAIT
+        assert playout.stretched_seconds <= 12 * MAX_STRETCH + 1e-6
+    # Of an answer's beginning: 150 ms early and then 150 ms late is more than may be waited for before its first pause.
+    assert sum(shares) / len(shares) <= 0.002
+
+
+def test_pauses_grow_only_where_a_delay_is_needed() -> None:
+    playout, rng = Playout(RATE), random.Random(5)
+    talk(playout, [(0.0, spoken(rng, 3.0))])
+    assert playout.stretched_seconds == 0.0
+    playout.push(tone(0.1), 10.0)
+    drain(playout, 10.0)
+    playout.push(tone(0.3), 10.3)
+    playout.clear()
+    assert playout.wait > 0.0
+    speech = spoken(rng, 3.0)
+    playout.push(speech[: FRAME * 10], 20.0)
+    playout.push(speech[FRAME * 10 :], 20.0)
+    first = playout.pull(20.0)
+    assert first is not None, "a model that is ahead never waits"
+    playout.end()
+    assert first.pcm + drain(playout, 20.02) == speech
+    assert playout.stretched_seconds == 0.0
 
 
 def test_a_starving_model_pauses_between_words_and_every_pause_is_counted() -> None:
