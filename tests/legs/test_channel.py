@@ -31,7 +31,7 @@ def on_pair(body: Callable[[WebRtcPair, Channel], Awaitable[None]]) -> None:
     async def run() -> None:
         async with webrtc_pair() as pair:
             await pair.far.opened.wait()
-            channel = pair.leg._channel
+            channel = pair.leg._chat and pair.leg._chat.channel
             assert channel is not None
             await body(pair, channel)
             assert pair.sink.failed == []
@@ -197,7 +197,7 @@ def test_a_long_message_of_ours_leaves_in_small_chunks() -> None:
 def test_what_waits_for_the_channel_is_bounded_and_in_order() -> None:
     async def body() -> None:
         async with webrtc_pair(connect=False) as pair:
-            channel = pair.leg._channel
+            channel = pair.leg._chat and pair.leg._chat.channel
             assert channel is not None
             for number in range(MAX_WAITING + 10):
                 channel.post(f'{{"type":"n{number}"}}')

@@ -30,6 +30,7 @@ from gateway.events import (
     StateChanged,
     Trouble,
 )
+from gateway.legs.webrtc import chat as chat_module
 from gateway.legs.webrtc import leg as leg_module
 from gateway.legs.webrtc.channel import Channel
 from gateway.legs.webrtc.ice import MAX_CANDIDATES, MAX_SIGNALLED, MuxConnection
@@ -244,7 +245,7 @@ def test_a_model_that_refuses_before_the_channel_is_up_is_still_read() -> None:
 
 
 def test_nobody_waits_long_for_a_caller_who_does_not_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leg_module, "LAST_WORDS", 0.1)
+    monkeypatch.setattr(chat_module, "LAST_WORDS", 0.1)
 
     async def body() -> None:
         async with answered(Caller(), WebRtcSettings()) as (leg, _):
@@ -720,6 +721,6 @@ def test_words_behind_a_hole_do_not_wait_for_a_tick() -> None:
                 await far.say(tone(500, MODEL_INPUT_RATE, 0.02))
             await pair.sink.until(lambda: pair.sink.seconds >= 9 * 0.02)
             assert pair.sink.seconds == pytest.approx(9 * 0.02)
-            assert pair.leg._hole_timer is None, "it runs only while something is held back"
+            assert pair.leg._hearing.timer is None, "it runs only while something is held back"
 
     asyncio.run(body())

@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-import datetime
 import logging
 import random
 import secrets
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pylibsrtp
@@ -29,19 +26,18 @@ from gateway.errors import LegError, PacketError, Unprocessable
 from gateway.events import CallEvent, EndReason, LegKind, PacketsWithheld, SetupStage, StageReached
 from gateway.legs.base import Ability, LegSink
 from gateway.legs.webrtc.answer import FarEnd, NearEnd, choose, far_end, write_answer
-from gateway.legs.webrtc.channel import Channel
+from gateway.legs.webrtc.chat import Chat
+from gateway.legs.webrtc.hearing import Hearing
 from gateway.legs.webrtc.ice import MuxConnection
 from gateway.legs.webrtc.receiver import Receiver
 from gateway.legs.webrtc.report import MediaReports, Tally
 from gateway.legs.webrtc.rough import Rough
 from gateway.legs.webrtc.sender import Sender
-from gateway.legs.webrtc.udp_mux import UdpMux, guarded
+from gateway.legs.webrtc.udp_mux import UdpMux
 from gateway.media.audio import AudioFrame
 from gateway.media.codec import SPEECH, CodecName
-from gateway.media.dtmf import Digit
 from gateway.media.voice import OpusSettings
 from gateway.wire.rtp import NTP_EPOCH, Bye, ReceiverReport, Remb, ReportBlock, SenderReport, parse_rtcp
-from gateway.wire.rtvi import RtviSession, parse
 from gateway.wire.sdp import Offer
 from gateway.wire.whip import Fragment
 
@@ -59,12 +55,6 @@ microphone is taken away, and go on."""
 
 FAR_BUFFER = 0.06
 """Seconds that a browser's jitter buffer adds on a quiet network, before what we sent is heard."""
-
-LAST_WORDS = 3.0
-"""Seconds that an ending call waits for its data channel to come up, when there is a reason that the caller must read."""
-
-EARLY = 0.001
-"""Seconds by which a hole's deadline must have moved forward for its timer to be set anew."""
 
 _MUST_BE_READ = frozenset({EndReason.MODEL_REFUSED, EndReason.MODEL_UNAVAILABLE})
 
@@ -104,17 +94,9 @@ class WebRtcLeg:
         self._ice = MuxConnection(mux, settings.worker, self._media, self.fail)
         self._dtls = RTCDtlsTransport(self._ice, [self._certificate])  # type: ignore[arg-type]  # it only sends and receives
         self._dtls._set_role("server" if far.setup == "active" else "client")
-        self._channel: Channel | None = None
+        self._chat: Chat | None = None
         if offer.data_mid is not None:
-            self._channel = Channel(
-                self._dtls,
-                on_open=self._channel_opened,
-                on_message=self._message,
-                fail=self.fail,
-                tally=self.tally,
-                clock=self._clock,
-            )
-        self._rtvi = RtviSession(lambda: datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"))
+            self._chat = Chat(self._dtls, self._listening, self.fail, self.tally, self._clock)
         speech = next(codec for codec in self.codecs if codec.name in SPEECH)
         cname = base64.b64encode(secrets.token_bytes(12)).decode()
         offset = time.time() + NTP_EPOCH - self._clock()
@@ -123,18 +105,16 @@ class WebRtcLeg:
             speech, ssrc=random.getrandbits(32) or 1, cname=cname, ntp_offset=offset, opus=settings.opus, comfort_noise=noise
         )
         self._receiver = Receiver(self.codecs, offer.audio_level_id)
+        self._hearing = Hearing(self._receiver, self._clock, self._listening, self.fail)
         self._sink: LegSink | None = None  # None before start, and again when nothing more may be told
         self._rx: pylibsrtp.Session | None = None
         self._tx: pylibsrtp.Session | None = None
-        self._hole_timer: asyncio.TimerHandle | None = None
-        self._heard_media = False
         self._media_at = 0.0
         self._quiet_limit = settings.media_timeout
         self._in_flight: deque[tuple[float, float]] = deque()  # (when it is heard, seconds); a second of it at most
         self._rtcp_due = self._report_due = 0.0
         self._reports = MediaReports(offered_at)
         self._rough: Rough | None = None
-        self._opened = asyncio.Event()
         self._bringing_up: asyncio.Task[None] | None = None
         self._pump: asyncio.Future[None] | None = None
         self._closing: asyncio.Future[None] | None = None
@@ -149,7 +129,7 @@ class WebRtcLeg:
     @property
     def can(self) -> frozenset[Ability]:
         """A packet every tick; captions when there is a data channel."""
-        return frozenset({Ability.CONTINUOUS, Ability.TELL} if self._channel is not None else {Ability.CONTINUOUS})
+        return frozenset({Ability.CONTINUOUS, Ability.TELL} if self._chat is not None else {Ability.CONTINUOUS})
 
     @property
     def ice_ufrag(self) -> str:
@@ -219,9 +199,8 @@ class WebRtcLeg:
 
     def tell(self, event: CallEvent) -> None:
         """News for the client on the data channel."""
-        if self._channel is not None:
-            for text in self._rtvi.tell(event):
-                self._channel.post(text)
+        if self._chat is not None:
+            self._chat.tell(event)
 
     def send_digits(self, digits: str) -> None:
         """A browser has no keypad to hear them: not among our abilities. Raises LegError."""
@@ -275,8 +254,8 @@ class WebRtcLeg:
         self._pump = pump
         pump.add_done_callback(self._pump_ended)
         self._connected()
-        if self._channel is not None:
-            await self._channel.begin(self._far.sctp_port, self._far.max_message_bytes)
+        if self._chat is not None:
+            await self._chat.channel.begin(self._far.sctp_port, self._far.max_message_bytes)
 
     def _connected(self) -> None:
         now = self._clock()
@@ -321,46 +300,13 @@ class WebRtcLeg:
                 self.tally.srtp_failed += 1
             return
         self._media_at = now
-        heard = self._receiver.receive(packet, now)
-        if heard and not self._heard_media:
-            self._heard_media = True
-            self._reached(SetupStage.FIRST_RTP_IN)
-        if heard:
-            self._deliver(heard, sink)
-        if (until := self._receiver.gives_up_at) is not None:
-            self._wake_at(until)
+        self._hearing.receive(packet, now, sink, self._first_heard)
 
-    def _wake_at(self, until: float) -> None:
-        """Look at the hole then. One timer at a time: one that comes too early finds nothing due and sets itself again."""
-        timer = self._hole_timer
-        if timer is not None:
-            if timer.when() <= until + EARLY:
-                return
-            timer.cancel()
-        self._hole_timer = asyncio.get_running_loop().call_at(until, guarded, self, self._look_at_hole)
+    def _first_heard(self) -> None:
+        self._reached(SetupStage.FIRST_RTP_IN)
 
-    def _look_at_hole(self) -> None:
-        self._hole_timer = None
-        sink = self._sink
-        if sink is None:
-            return
-        heard = self._receiver.poll(self._clock())
-        if heard:
-            self._deliver(heard, sink)
-        if (until := self._receiver.gives_up_at) is not None:
-            self._wake_at(until)
-
-    def _forget_hole(self) -> None:
-        if self._hole_timer is not None:
-            self._hole_timer.cancel()
-            self._hole_timer = None
-
-    def _deliver(self, heard: Sequence[AudioFrame | Digit], sink: LegSink) -> None:
-        for value in heard:
-            if isinstance(value, Digit):
-                sink.digit(value.digit, value.seconds)
-            else:
-                sink.hear(value)
+    def _listening(self) -> LegSink | None:
+        return self._sink
 
     def _control(self, data: bytes, now: float) -> None:
         try:
@@ -398,9 +344,7 @@ class WebRtcLeg:
         sink = self._sink
         if sink is None:
             return
-        deadline = self._receiver.deadline
-        if deadline is not None and now >= deadline:
-            self._deliver(self._receiver.poll(now), sink)
+        self._hearing.look(now, sink)
         if now >= self._rtcp_due:
             self._rtcp_due = now + RTCP_EVERY * random.uniform(0.5, 1.5)
             self._control_out(self._sender.report(now, self._receiver.report_block(now)))
@@ -440,24 +384,6 @@ class WebRtcLeg:
         if self._tx is not None and remote is not None and port is not None:
             port.sendto(self._tx.protect_rtcp(packet), remote)
 
-    # --- data channel ---
-
-    def _channel_opened(self) -> None:
-        self._opened.set()
-
-    def _message(self, text: str) -> None:
-        try:
-            message = parse(text)
-        except PacketError as exc:
-            self.tally.malformed += 1
-            log.debug("x message: %s", exc)
-            return
-        if message is None or self._sink is None or self._channel is None:
-            return
-        for reply in self._rtvi.heard(message):
-            self._channel.post(reply)
-        self._sink.message(message)
-
     # --- down ---
 
     def _pump_ended(self, pump: asyncio.Future[None]) -> None:
@@ -472,7 +398,7 @@ class WebRtcLeg:
 
     def _gone(self, reason: EndReason) -> None:
         sink, self._sink = self._sink, None
-        self._forget_hole()
+        self._hearing.forget()
         if sink is None:
             return
         self._last_report(sink)
@@ -483,23 +409,16 @@ class WebRtcLeg:
 
     async def _hang_up(self, reason: EndReason) -> None:
         sink, self._sink = self._sink, None
-        self._forget_hole()
+        self._hearing.forget()
         if sink is not None:
             self._last_report(sink)
-        if self._channel is not None:
-            for text in self._rtvi.ended(reason):
-                self._channel.post(text)
-            if reason in _MUST_BE_READ and self._bringing_up is not None and not self._channel.is_open:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LAST_WORDS):
-                        await self._opened.wait()
+        if self._chat is not None:
+            await self._chat.end(reason, patient=reason in _MUST_BE_READ and self._bringing_up is not None)
         if self._bringing_up is not None:
             self._bringing_up.cancel()
             await asyncio.wait([self._bringing_up])
-        if self._channel is not None:
-            if self._channel.is_open:
-                await self._channel.flush()
-            await self._channel.stop()
+        if self._chat is not None:
+            await self._chat.close()
         self._control_out(self._sender.goodbye())
         self._rx = self._tx = None
         await self._dtls.stop()
