@@ -18,7 +18,7 @@ import gateway
 from gateway.config import Config, describe, load, markdown
 from gateway.config.load import CONFIG_ENV
 from gateway.config.settings import SETTINGS
-from gateway.config.values import number, port, seconds
+from gateway.config.values import bearer, host, number, or_empty, port, seconds
 from gateway.errors import ConfigError, GatewayError
 
 Environ = Mapping[str, str]
@@ -152,10 +152,12 @@ def _emulator(argv: Sequence[str], _: Environ) -> int:
 
     standard = EmulatorSettings()
     parser = _parser("emulator")
-    parser.add_argument("--host", default=standard.host, help="address (default %(default)s)")
+    parser.add_argument("--host", type=_parsed(host), default=standard.host, help="address (default %(default)s)")
     parser.add_argument("--port", type=_parsed(port), default=EMULATOR_PORT, help="TLS port, 0 for any (default %(default)s)")
     parser.add_argument("--plain-port", type=_parsed(port), help="also listen without TLS")
-    parser.add_argument("--names", action="append", default=[], metavar="NAME", help="further name in the certificate")
+    parser.add_argument(
+        "--names", type=_parsed(host), action="append", default=[], metavar="NAME", help="further name in the certificate"
+    )
     parser.add_argument("--certificate-dir", metavar="DIR", help="where the certificate is kept (default: nowhere)")
     parser.add_argument(
         "--persona", default=standard.persona, help="parrot, tone:HZ,S, talker:ON,OFF or counter:S (default %(default)s)"
@@ -210,6 +212,7 @@ def _call(argv: Sequence[str], environ: Environ) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of text")
     parser.add_argument(
         "--key",
+        type=_parsed(or_empty(bearer)),
         default=environ.get("GATEWAY_API_KEY", ""),
         help="API key of the gateway; better in GATEWAY_API_KEY: argv is public",
     )

@@ -100,9 +100,11 @@ def test_secrets_for_the_log() -> None:
         ["--lifetime", "-5"],
         ["--first-chunk", "inf"],
         ["--seed", "x"],
+        ["--host", "a b"],
+        ["--names", "é"],
     ],
 )
-def test_numbers_that_an_emulator_cannot_have(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_values_that_an_emulator_cannot_have(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["emulator", *option], {})
     assert ended.value.code == 2
@@ -123,6 +125,7 @@ def test_an_emulator_that_cannot_be(option: list[str], capsys: pytest.CaptureFix
         ["--wav", "a.wav", "--seconds", "nan"],
         ["--wav", "a.wav", "--seconds", "-1"],
         ["--wav", "a.wav", "--seconds", "soon"],
+        ["--wav", "a.wav", "--key", "a\nb"],
     ],
 )
 def test_a_call_that_cannot_be(argv: list[str]) -> None:
