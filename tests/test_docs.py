@@ -40,3 +40,15 @@ def test_every_option_of_a_profile_is_explained() -> None:
     missing = {name for name in PROFILE_FIELDS if re.search(rf"^{name} = ", told, re.MULTILINE) is None}
     assert not missing
     assert not {name for name in SUBTABLES if f"[profiles.default.{name}" not in told}
+
+
+def test_the_file_to_start_from_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("a-key\n")
+    secrets = {name: str(tmp_path / "key") for name in ("GEMINI_API_KEY_FILE", "GATEWAY_API_KEYS_FILE")}
+    unit = (ROOT / "deploy" / "gateway.service").read_text()
+    assert all(f"{name}=%d/" in unit for name in secrets)  # the unit gives the same two
+    config = load({"config": str(ROOT / "deploy" / "gateway.toml")}, secrets)
+    assert config.profiles["default"].budget.day.usd == 50.0
+    stop = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+    assert stop is not None
+    assert int(stop[1]) > config.calls.drain_timeout

@@ -353,4 +353,6 @@ def make_persona(spec: str, backend: Backend, script: Callable[[], Persona] | No
             return Counter(seconds)
         case "script", [] if script is not None:
             return script()
+        case "script", []:
+            raise PersonaError("persona script wants a scenario")
     raise PersonaError(f"no persona {spec!r}: parrot, tone:HZ,S, talker:ON,OFF, counter:S" + (", script" if script else ""))

@@ -110,6 +110,8 @@ def test_personas_by_name() -> None:
     for wrong in ("", "nobody", "tone:x", "tone:1,2,3", "counter:-1", "talker:1", "parrot:1", "script"):
         with pytest.raises(PersonaError):
             make_persona(wrong, Backend.DEVELOPER)
+    with pytest.raises(PersonaError, match="scenario"):
+        make_persona("script", Backend.DEVELOPER)
     assert make_persona("script", Backend.DEVELOPER, Parrot).listens
 
 
