@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -133,6 +134,59 @@ def test_other_packet_lengths(codec: Codec, seconds: float) -> None:
     assert len(audio(heard)) / 32_000 == pytest.approx(len(payloads) * seconds, abs=0.005)
     assert receiver.plc_seconds + receiver.silence_seconds == 0.0
     assert tone_sinad(audio(heard), 16_000, 440) > 15
+
+
+@pytest.mark.parametrize("milliseconds", [10, 20, 40, 60])
+def test_opus_frames_of_every_length_and_a_loss_among_them(milliseconds: int) -> None:
+    """Frames of these lengths as libopus itself makes them, not frames of 20 ms put together."""
+    encoder = av.CodecContext.create("libopus", "w")
+    assert isinstance(encoder, av.AudioCodecContext)
+    encoder.sample_rate, encoder.layout, encoder.format = 48_000, "mono", "s16"
+    encoder.bit_rate, encoder.options = 48_000, {"frame_duration": str(milliseconds), "application": "voip"}
+    size = 48 * milliseconds
+    pcm = np.frombuffer(tone(440, 48_000, 3.0), np.int16)
+    payloads = []
+    for number in range(len(pcm) // size):
+        frame = av.AudioFrame.from_ndarray(pcm[number * size : (number + 1) * size][None], "s16", "mono")
+        frame.sample_rate, frame.pts = 48_000, number * size
+        payloads += [bytes(packet) for packet in encoder.encode(frame)]
+    receiver, heard = Receiver(ALL), []
+    for number, payload in enumerate(payloads):
+        if number != 1_500 // milliseconds:
+            heard += receiver.receive(rtp(OPUS, number, number * size, payload), number * milliseconds / 1000)
+    assert len(audio(heard)) == len(payloads) * milliseconds * 32
+    assert receiver.plc_seconds + receiver.fec_seconds == pytest.approx(milliseconds / 1000)
+    samples = audio(heard)
+    assert tone_sinad(samples[: 32 * 1_400], 16_000, 440) > 15
+    assert tone_sinad(samples[32 * 1_800 :], 16_000, 440) > 15
+
+
+def test_a_sender_that_pauses_loses_no_time_and_no_word() -> None:
+    """Opus DTX as browsers send it: in silence a packet of a byte or two, then nothing for up to 400 ms."""
+    encoder = OpusEncoder(16_000, application=Application.VOIP, bitrate=32_000, complexity=5, dtx=True)
+    word = speech(16_000, 2.0)
+    pcm = word + bytes(16_000 * 2 * 3) + word
+    payloads = [encoder.encode(pcm[at : at + 640]) for at in range(0, len(pcm), 640)]
+    receiver = Receiver(ALL)
+    heard: list[Heard] = []
+    sequence, quiet, withheld = 0, 0, 0
+    for number, payload in enumerate(payloads):
+        now = number * PTIME
+        while receiver.deadline is not None and receiver.deadline <= now:
+            heard += receiver.poll(receiver.deadline)
+        quiet = quiet + 1 if len(payload) <= 2 else 0
+        if quiet > 1 and quiet % 20:
+            withheld += 1
+            continue
+        heard += receiver.receive(rtp(OPUS, sequence, number * 960, payload), now)
+        sequence += 1
+    assert withheld > 100
+    assert receiver.lost == 0
+    assert receiver.silence_seconds == pytest.approx(withheld * PTIME, abs=0.1)
+    assert receiver.plc_seconds == 0.0, "nothing is missing, so nothing is made up"
+    samples = audio(heard)
+    assert len(samples) / 32_000 == pytest.approx(len(payloads) * PTIME, abs=0.03)
+    assert np.median(segment_correlations(word, samples[-len(word) :], 16_000)) > 0.9, "the word after it is whole"
 
 
 def _length(frame: bytes) -> bytes:
