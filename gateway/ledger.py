@@ -156,6 +156,8 @@ class Ledger:
 
     def close(self, tab: Tab) -> None:
         """The call is over; its last figures are settled with the next round. Harmless when it was closed before."""
+        if not tab.closed:
+            tab.spending.close()
         tab.closed = True
 
     async def settle(self) -> None:
@@ -217,6 +219,7 @@ class Ledger:
             await self._store.settle(tab.lease, claims, lease_ttl=LEASE_TTL, account_ttl=ACCOUNT_TTL)
             await self._store.release(tab.lease, [claim.account for claim in claims])
             tab.before = used
+            tab.spending.new_day()
         tab.day = day
 
     def _accounts(self, tab: Tab) -> list[tuple[str, Scope, Unit]]:

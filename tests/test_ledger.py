@@ -157,3 +157,18 @@ def test_a_model_without_a_price_has_no_money_budget_and_one_warning(caplog: pyt
 
     clock.run(body())
     assert len([record for record in caplog.records if "no price is known" in record.getMessage()]) == 1
+
+
+def test_an_answer_that_was_never_billed_is_on_the_days_account() -> None:
+    async def body() -> None:
+        budget = Budget(key=Limits(tokens=20_000))
+        house = House(budget)
+        async with house.ledger() as ledger:
+            tab = await ledger.open("a", "acme", budget, MODEL)
+            tab.spending.passed(said=790.0)  # and the caller hangs up before the turn is over
+            ledger.close(tab)
+            await ledger.settle()
+            with pytest.raises(Refused):
+                await ledger.open("b", "acme", Budget(key=Limits(tokens=19_000)), MODEL)
+
+    clock.run(body())

@@ -62,6 +62,7 @@ def load(flags: Mapping[str, str], environ: Mapping[str, str], *, read: Read = r
     models = {"": str(found.get("model.model", ""))} | {name: str(options.get("model", "")) for name, options in others.items()}
     backends.check_services(profiles, others, models, bool(found.get("model.unknown_models")), faults.append)
     prices = policies.prices(document.get("prices", []), faults.append)
+    policies.check_prices(profiles, models, prices, faults.append)
     keys = tables.keys(found.get("http.api_keys", ""), document.get("keys", {}), faults.append, read)
     for key in keys:
         unknown = sorted((key.profiles or frozenset()) - set(profiles))

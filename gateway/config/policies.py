@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import date
 from typing import Any, TypeVar
 
 from gateway.config import values
 from gateway.config.tables import Fault, between, one_of, read_fields
-from gateway.dialog.budget import Budget, Limits, Scope
+from gateway.dialog.budget import Budget, Limits, Scope, Unit
 from gateway.dialog.prices import Price, price_of
 from gateway.profile import Compression, DuringTools, Endpointing, Listening, Profile, Sensitivity, TurnCoverage
 
@@ -162,6 +162,25 @@ def prices(table: object, fault: Fault) -> tuple[Price, ...]:
         elif set(options) == set(entry):
             rows.append(replace(base, **options) if base else Price(**options))
     return tuple(rows)
+
+
+def check_prices(profiles: Mapping[str, Profile], models: Mapping[str, str], own: Sequence[Price], fault: Fault) -> None:
+    """A budget of money for a model whose tokens have no price would never be used up.
+
+    `models`: each backend's default model by its name; a profile's fallbacks spend its budget, too.
+    """
+    for profile in profiles.values():
+        if not any(unit is Unit.USD for _, unit, _ in profile.budget.limits()):
+            continue
+        at, seen = profile, {profile.name}
+        while True:
+            model = at.model or models.get(at.backend, "")
+            if model and price_of(model, own) is None:
+                fault(f"profiles.{profile.name}.budget: usd, but no price is known for {model}; add one to [[prices]]")
+            if at.fallback in seen or at.fallback not in profiles:
+                break
+            at = profiles[at.fallback]
+            seen.add(at.name)
 
 
 def _date(value: object) -> str:

@@ -62,6 +62,11 @@ class Unit(enum.StrEnum):
 _MODALITIES = {"text": Unit.TEXT_TOKENS, "audio": Unit.AUDIO_TOKENS, "image": Unit.IMAGE_TOKENS}
 
 
+def _unit(modality: str, kind: str) -> Unit:
+    """What a count is of. Where the service does not say, as its price is reckoned (`Price.micro_usd`): never too little."""
+    return _MODALITIES.get(modality, Unit.TEXT_TOKENS if kind == "tool" else Unit.AUDIO_TOKENS)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Of one scope; 0: no limit. The names are those of `Unit`."""
@@ -146,8 +151,7 @@ class Spending:
         if self._heard or self._said:
             self._heard = self._said = 0.0  # its own count replaces ours
         self.used[Unit.TOKENS] += tokens
-        if unit := _MODALITIES.get(modality):
-            self.used[unit] += tokens
+        self.used[_unit(modality, kind)] += tokens
         cost = self.price.micro_usd(direction, modality, kind, tokens) if self.price else 0.0
         self.used[Unit.USD] += cost
         return cost / MICRO
@@ -166,6 +170,21 @@ class Spending:
         if self.price:
             used[Unit.USD] += heard * self.price.audio_in + said * self.price.audio_out
         return used
+
+    def close(self) -> None:
+        """The call is over: what the service would have told of its last words is used, whoever hung up before it did.
+
+        Of the caller's audio no more than a minute: it may be silence, which is not billed everywhere.
+        """
+        self._heard = min(self._heard, RESERVED_TALK)
+        self.used = self.expected()
+        self._heard = self._said = 0.0
+
+    def new_day(self) -> None:
+        """The shared budgets begin again, and so do their warnings. A goodbye that was asked for stays asked for."""
+        for key, level in list(self._levels.items()):
+            if key[0] in SHARED and level < Level.SOFT:
+                del self._levels[key]
 
     def reached(self, others: Mapping[tuple[Scope, Unit], float]) -> list[Reached]:
         """The limits that have come to a higher level since the last question, the worst last.

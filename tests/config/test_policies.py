@@ -183,6 +183,15 @@ def test_what_is_described_can_be_loaded_again() -> None:
         ("[profiles.x.budget.month]\nusd = 5", "profiles.x.budget.month: unknown; there are call, key, day"),
         ("[profiles.x.budget.call]\nusd = -5", "profiles.x.budget.call.usd: must be"),
         ("[profiles.x.budget.call]\ntokens = true", "must be a whole number"),
+        (
+            '[profiles.x]\nmodel = "inhouse"\n[profiles.x.budget.day]\nusd = 5\n[model]\nunknown_models = true',
+            "profiles.x.budget: usd, but no price is known for inhouse",
+        ),
+        (
+            '[model]\nunknown_models = true\n[profiles.y]\nmodel = "inhouse"\n'
+            '[profiles.x]\nfallback = "y"\n[profiles.x.budget.call]\nusd = 5',
+            "profiles.x.budget: usd, but no price is known for inhouse",
+        ),
         ("[profiles.x.budget.call]\neuros = 5", "profiles.x.budget.call.euros: unknown"),
         ("[backends.eu]", "backends.eu: differs in nothing from [model]"),
         ('[backends.eu]\nbase_url = "http://eu"', "backends.eu.base_url: must be an https:// URL"),

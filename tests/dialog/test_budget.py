@@ -120,3 +120,30 @@ def test_shared_means_others_count() -> None:
     assert not Budget(call=Limits(tokens=1)).shared
     assert Budget(day=Limits(usd=1.0)).shared
     assert not Budget().shared
+
+
+def test_what_the_service_does_not_say_the_kind_of_counts_as_what_is_dearest() -> None:
+    spending = Spending(Budget(call=Limits(audio_tokens=100)), PRICE)
+    spending.add("output", "unknown", "plain", 100)
+    assert levels(spending) == [Level.SOFT]
+    spending.add("input", "unknown", "tool", 100)
+    assert spending.used[Unit.TEXT_TOKENS] == 100
+
+
+def test_who_hangs_up_before_the_bill_comes_pays_all_the_same() -> None:
+    spending = Spending(Budget(), PRICE)
+    spending.passed(heard=600.0, said=8.0)
+    spending.close()
+    assert spending.used[Unit.AUDIO_TOKENS] == (60 + 8) * 25
+    assert spending.used[Unit.USD] == 60 * 25 * 3 + 8 * 25 * 12
+    spending.close()
+    assert spending.used[Unit.AUDIO_TOKENS] == (60 + 8) * 25, "once"
+
+
+def test_a_new_day_warns_again_but_calls_no_goodbye_off() -> None:
+    spending = Spending(Budget(call=Limits(tokens=1000), day=Limits(tokens=1000), key=Limits(tokens=800)), None)
+    spending.add("output", "audio", "plain", 900)
+    assert levels(spending) == [Level.WARN, Level.WARN, Level.HARD]
+    spending.new_day()
+    assert spending.level is Level.HARD
+    assert levels(spending) == [Level.WARN], "the day's, not the call's"
