@@ -115,9 +115,10 @@ class Playout:
             self._shift = self._stretched = 0.0
             self._hold(at, len(pcm), self.wait, within=False)
         elif self._state is _State.DRY:
+            first = not self._need
             self._learn()
             self._count_hole()
-            pause = MAX_WAIT if self._starving else min(MAX_WAIT, max(0.0, self._need - self._shift))
+            pause = MAX_WAIT if self._starving else self._pause(first)
             self._hold(at, len(pcm), pause, within=True)
         elif self._state is _State.PLAYING:
             self._spare = min(self._spare, self.seconds)
@@ -188,6 +189,11 @@ class Playout:
         self._within = within
         self._hold_until = at + pause
         self._hold_bytes = level + int(AHEAD * self._second)
+
+    def _pause(self, first: bool) -> float:
+        """Seconds to wait in a hole: what is missing of the delay, unless the pauses that come can still make up for it."""
+        left = 0.0 if first else MAX_STRETCH - self._stretched
+        return min(MAX_WAIT, max(0.0, self._need - self._shift - left))
 
     def _count_hole(self) -> None:
         self.underruns += 1

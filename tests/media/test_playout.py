@@ -222,16 +222,16 @@ def converse(seed: int, *, chunk: float, answers: int) -> tuple[Playout, float]:
     return playout, (playout.underrun_seconds - first[0]) / (playout.speaking_seconds - first[1])
 
 
-@pytest.mark.parametrize("chunk", [0.1, 0.2])
+@pytest.mark.parametrize("chunk", [0.02, 0.06, 0.1, 0.2])
 def test_what_an_uneven_model_needs_is_remembered_from_answer_to_answer(chunk: float) -> None:
     shares = []
-    for seed in range(4):
+    for seed in range(10):
         playout, share = converse(seed, chunk=chunk, answers=12)
         shares.append(share)
         assert playout.wait <= MAX_WAIT
         assert playout.stretched_seconds <= 12 * MAX_STRETCH + 1e-6
-    # Of an answer's beginning: 150 ms early and then 150 ms late is more than may be waited for before its first pause.
-    assert sum(shares) / len(shares) <= 0.002
+    # What is left is at the beginning of answers: 150 ms early and then 150 ms late is more than may be waited for.
+    assert sum(shares) / len(shares) <= 0.001
 
 
 def test_pauses_grow_only_where_a_delay_is_needed() -> None:
@@ -262,8 +262,10 @@ def test_a_starving_model_pauses_between_words_and_every_pause_is_counted() -> N
     heard = talk(playout, chunks)
     spoken = [index for index, (_, pcm) in enumerate(heard) if pcm is not None]
     pauses = [(a, b) for a, b in itertools.pairwise(spoken) if b - a > 1]
-    assert playout.underruns == len(pauses) > 5
-    assert playout.underrun_seconds == pytest.approx(sum(b - a - 1 for a, b in pauses) * TICK)
+    # Every one is counted: as an underrun, or as a pause made longer while the model was taken to be only uneven.
+    assert 5 < playout.underruns <= len(pauses) <= playout.underruns + round(playout.stretched_seconds / TICK)
+    silence = playout.underrun_seconds + playout.stretched_seconds
+    assert silence == pytest.approx(sum(b - a - 1 for a, b in pauses) * TICK)
     # Once it knows that the model is slow, it breaks off where the next word has not begun.
     between_words = [not (heard[b][1] or b"").strip(b"\0") for _, b in pauses[3:]]
     assert sum(between_words) >= 0.8 * len(between_words)
