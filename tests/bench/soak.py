@@ -24,9 +24,9 @@ from tests.bench.process import commit, cpu_model
 
 LEAST_WARM_UP = 8
 WARM_UP = 0.25
-"""Share of the waves, and the least number, that don't count: the allocator's arenas find their size, as the busiest moments set it."""
+"""Share of the waves, and the least number, that don't count: the allocator's arenas find the size that busy moments set."""
 MEMORY_SLACK = 2 * 2**20
-"""Bytes by which the last third of the waves may lie above the first: allocators breathe. Over an hour: a KiB a call would show."""
+"""Bytes by which the last third of the waves may lie above the first: allocators breathe. In an hour a KiB a call would show."""
 PATIENCE = 60.0
 
 
