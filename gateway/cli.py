@@ -18,7 +18,7 @@ import gateway
 from gateway.config import Config, describe, load, markdown
 from gateway.config.load import CONFIG_ENV
 from gateway.config.settings import SETTINGS
-from gateway.config.values import bearer, host, number, or_empty, port, seconds
+from gateway.config.values import argument, bearer, host, number, or_empty, port, seconds
 from gateway.errors import ConfigError, GatewayError
 
 Environ = Mapping[str, str]
@@ -86,18 +86,6 @@ def _add_settings(parser: argparse.ArgumentParser, begins: str = "") -> None:
         parser.add_argument(setting.flag, dest=setting.path, default=argparse.SUPPRESS, help=help_text, **given)
 
 
-def _parsed(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    """A value of the command line, checked as those of the configuration are."""
-
-    def check(text: str) -> Any:
-        try:
-            return parse(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-
-    return check
-
-
 def _run(work: Coroutine[Any, Any, int]) -> int:
     """`asyncio.run` on uvloop where there is one."""
     try:
@@ -152,11 +140,11 @@ def _emulator(argv: Sequence[str], _: Environ) -> int:
 
     standard = EmulatorSettings()
     parser = _parser("emulator")
-    parser.add_argument("--host", type=_parsed(host), default=standard.host, help="address (default %(default)s)")
-    parser.add_argument("--port", type=_parsed(port), default=EMULATOR_PORT, help="TLS port, 0 for any (default %(default)s)")
-    parser.add_argument("--plain-port", type=_parsed(port), help="also listen without TLS")
+    parser.add_argument("--host", type=argument(host), default=standard.host, help="address (default %(default)s)")
+    parser.add_argument("--port", type=argument(port), default=EMULATOR_PORT, help="TLS port, 0 for any (default %(default)s)")
+    parser.add_argument("--plain-port", type=argument(port), help="also listen without TLS")
     parser.add_argument(
-        "--names", type=_parsed(host), action="append", default=[], metavar="NAME", help="further name in the certificate"
+        "--names", type=argument(host), action="append", default=[], metavar="NAME", help="further name in the certificate"
     )
     parser.add_argument("--certificate-dir", metavar="DIR", help="where the certificate is kept (default: nowhere)")
     parser.add_argument(
@@ -167,19 +155,19 @@ def _emulator(argv: Sequence[str], _: Environ) -> int:
     parser.add_argument("--seed", type=int, default=standard.seed)
     parser.add_argument(
         "--first-chunk",
-        type=_parsed(seconds(0, 600)),
+        type=argument(seconds(0, 600)),
         default=standard.first_chunk,
         help="seconds to the first audio (default %(default)s)",
     )
     parser.add_argument(
         "--speed",
-        type=_parsed(number(0, 1_000)),
+        type=argument(number(0, 1_000)),
         default=standard.speed,
         help="of its audio, 1 is real time (default %(default)s)",
     )
     parser.add_argument(
         "--lifetime",
-        type=_parsed(seconds(1, 86_400)),
+        type=argument(seconds(1, 86_400)),
         default=standard.lifetime,
         help="seconds of a connection (default %(default)s)",
     )
@@ -212,13 +200,13 @@ def _call(argv: Sequence[str], environ: Environ) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object a line instead of text")
     parser.add_argument(
         "--key",
-        type=_parsed(or_empty(bearer)),
+        type=argument(or_empty(bearer)),
         default=environ.get("GATEWAY_API_KEY", ""),
         help="API key of the gateway; better in GATEWAY_API_KEY: argv is public",
     )
     parser.add_argument("--profile", default="", metavar="NAME", help="of the gateway's profiles")
     parser.add_argument(
-        "--seconds", type=_parsed(seconds(0, 86_400)), help="length of the call (default: until the answer is over)"
+        "--seconds", type=argument(seconds(0, 86_400)), help="length of the call (default: until the answer is over)"
     )
     _add_settings(parser, "model.")
     given = vars(parser.parse_args(argv))

@@ -134,6 +134,24 @@ def test_a_call_that_cannot_be(argv: list[str]) -> None:
     assert ended.value.code == 2
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--url", "http://[::1"],
+        ["--url", "nonsense"],
+        ["--calls", "0"],
+        ["--seconds", "nan"],
+        ["--ramp", "-1"],
+        ["--key", "é"],
+    ],
+)
+def test_a_load_test_that_cannot_be(option: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["loadtest", *option], {})
+    assert ended.value.code == 2
+    assert f"argument {option[0]}: " in said(capsys)[1][-1]
+
+
 def test_settings_of_the_model_are_for_calls_to_the_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["call", "--wav", "a.wav", "--emulator", "--gemini-model", "x"], {}) == 2
     assert len(said(capsys)[1]) == 2

@@ -4,10 +4,12 @@ should have been; the caller knows where it stood.
 
 from __future__ import annotations
 
+import argparse
 import ipaddress
 import json
 import re
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
 from gateway.wire.gemini_setup import Backend
@@ -24,6 +26,18 @@ _API_VERSION = re.compile(r"v[0-9][a-z0-9]{0,15}")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _BOOLEANS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 _LEVELS = ("debug", "info", "warning", "error")
+
+
+def argument(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A parser of this module as the `type` of a command line's option."""
+
+    def check(value: str) -> Any:
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return check
 
 
 def text(value: str) -> str:
@@ -137,6 +151,14 @@ def https_url(value: str) -> str:
     parts = _split(value)
     if parts is None or parts.scheme != "https" or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError("must be an https:// URL of a host, without user, query or fragment")
+    return value
+
+
+def web_url(value: str) -> str:
+    """Where a client finds a gateway."""
+    parts = _split(value)
+    if parts is None or parts.scheme not in ("http", "https") or parts.fragment or "@" in parts.netloc:
+        raise ValueError("must be an http:// or https:// URL of a host")
     return value
 
 

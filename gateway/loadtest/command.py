@@ -11,24 +11,45 @@ from typing import Any
 
 import uvloop
 
+from gateway.config.values import argument, bearer, or_empty, seconds, web_url, whole
 from gateway.loadtest.run import LoadPlan, Report, run
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `gateway loadtest`."""
-    parser.add_argument("--url", default="http://127.0.0.1:8080/whip", help="WHIP endpoint (default %(default)s)")
-    parser.add_argument("--calls", type=int, default=10, metavar="N", help="callers at once (default %(default)s)")
     parser.add_argument(
-        "--ramp", type=float, default=5.0, metavar="S", help="seconds over which they arrive (default %(default)s)"
+        "--url", type=argument(web_url), default="http://127.0.0.1:8080/whip", help="WHIP endpoint (default %(default)s)"
     )
     parser.add_argument(
-        "--seconds", type=float, default=30.0, metavar="S", help="length of the measured window (default %(default)s)"
+        "--calls", type=argument(whole(1, 10_000)), default=10, metavar="N", help="callers at once (default %(default)s)"
     )
-    parser.add_argument("--settle", type=float, default=2.0, metavar="S", help="seconds before it (default %(default)s)")
     parser.add_argument(
-        "--linger", type=float, default=0.0, metavar="S", help="seconds between it and hanging up (default %(default)s)"
+        "--ramp",
+        type=argument(seconds(0, 86_400)),
+        default=5.0,
+        metavar="S",
+        help="seconds over which they arrive (default %(default)s)",
     )
-    parser.add_argument("--key", default="", help="API key of the gateway; better in GATEWAY_API_KEY")
+    parser.add_argument(
+        "--seconds",
+        type=argument(seconds(0, 86_400)),
+        default=30.0,
+        metavar="S",
+        help="length of the measured window (default %(default)s)",
+    )
+    parser.add_argument(
+        "--settle", type=argument(seconds(0, 86_400)), default=2.0, metavar="S", help="seconds before it (default %(default)s)"
+    )
+    parser.add_argument(
+        "--linger",
+        type=argument(seconds(0, 86_400)),
+        default=0.0,
+        metavar="S",
+        help="seconds between it and hanging up (default %(default)s)",
+    )
+    parser.add_argument(
+        "--key", type=argument(or_empty(bearer)), default="", help="API key of the gateway; better in GATEWAY_API_KEY"
+    )
     parser.add_argument("--json", action="store_true", help="the report as JSON on stdout, progress as JSON lines on stderr")
 
 
