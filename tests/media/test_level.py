@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gateway.media.level import FLOOR_DBFS, first_audible, peak_dbfs, rms_dbfs
+from gateway.media.level import FLOOR_DBFS, first_audible, peak_dbfs, rms_dbfs, sounding
 from tests.audio import silence, tone
 
 
@@ -28,3 +28,13 @@ def test_first_audible(sign: int) -> None:
     assert first_audible(samples(sign * 103) * 100, 16_000) is None
     assert first_audible(samples(-32_768), 16_000) == 0.0
     assert first_audible(b"", 16_000) is None
+
+
+def test_where_it_sounds() -> None:
+    rate = 24_000
+    pcm = silence(rate, 0.1) + tone(300, rate, 0.2) + silence(rate, 0.05) + tone(300, rate, 0.05)
+    assert sounding(pcm, rate) == ((0.1, 0.3), (0.35, 0.4))
+    assert sounding(silence(rate, 1.0), rate) == ()
+    assert sounding(tone(300, rate, 1.0, amplitude=150.0), rate) == ()
+    assert sounding(pcm[:3], rate) == ()
+    assert sounding(tone(300, rate, 0.0241), rate) == ((0.0, 0.02),)
