@@ -91,9 +91,21 @@ function askKey() {
 
 // --- captions: always textContent, never markup ---
 
+let following = true; // the newest line; not while somebody has scrolled back to read
+let scrolledTo = 0;
+
+function follow() {
+	if (following) $('captions').scrollTop = $('captions').scrollHeight;
+}
+
+function scrolled() {
+	const { scrollTop, scrollHeight, clientHeight } = $('captions');
+	if (scrollTop < scrolledTo) following = false;
+	if (scrollHeight - scrollTop - clientHeight < 40) following = true;
+	scrolledTo = scrollTop;
+}
+
 function caption(line) {
-	const log = $('captions');
-	const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40; // who has scrolled back is reading
 	let item = $('captions').querySelector(`[data-id="${line.id}"]`);
 	if (!item) {
 		item = document.createElement('li');
@@ -113,7 +125,7 @@ function caption(line) {
 	item.children[1].textContent = line.text.slice(0, line.spoken).trimStart();
 	item.children[2].textContent = line.text.slice(line.spoken);
 	$('captions-empty').hidden = true;
-	if (atEnd) log.scrollTop = log.scrollHeight;
+	follow();
 	// A screen reader is told whole lines, not every word.
 	if (line.final) $('spoken').textContent = `${line.role === 'user' ? 'You' : 'Model'}: ${line.text}`;
 }
@@ -347,6 +359,8 @@ $('trouble-play').addEventListener('click', () => {
 	void call?.play();
 });
 $('hangup').addEventListener('click', hangup);
+$('captions').addEventListener('scroll', scrolled);
+new ResizeObserver(follow).observe($('captions'));
 $('mute').addEventListener('click', () => muted(!call?.muted));
 $('microphone').addEventListener('change', async () => {
 	try {

@@ -415,6 +415,8 @@ def test_page_call_with_the_keyboard() -> None:
             peer = await answered(end)
             assert end.offers[0].query["profile"] == "tutor"
             await page.wait_for_selector("body[data-state=listening]")
+            focus = "[document.activeElement.id, document.activeElement.getAttribute('aria-disabled')]"
+            assert await page.evaluate(focus) == ["call", "true"], "the keyboard is not thrown off its place"
             assert await page.inner_text("#state") == "Listening"
             assert await page.get_attribute("#state", "role") == "status"
 
@@ -461,6 +463,35 @@ def test_page_call_with_the_keyboard() -> None:
             assert await page.evaluate("document.activeElement.id") == "call"
             assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
             assert opened.faults == []
+
+    asyncio.run(body())
+
+
+def test_captions_follow_unless_somebody_reads_back() -> None:
+    async def body() -> None:
+        async with far_end() as end, tab(f"{end.url}/", size=PHONE) as opened:
+            page = opened.page
+            await page.click("#call")
+            peer = await answered(end)
+
+            async def line(number: int) -> None:
+                peer.say(f"Line {number} of a long story.")
+                peer.tell("bot-stopped-speaking")
+                await page_until(page, f"document.querySelectorAll('.captions li').length === {number}")
+
+            for number in range(1, 11):
+                await line(number)
+            at_end = "(({ scrollTop, scrollHeight, clientHeight }) => scrollHeight - scrollTop - clientHeight < 2)"
+            await page_until(page, f"{at_end}(document.querySelector('.captions'))")
+            await page.evaluate("document.querySelector('.captions').scrollTop = 20")
+            await page_until(page, "document.querySelector('.captions').scrollTop === 20")
+            await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            await line(11)
+            assert await page.evaluate("document.querySelector('.captions').scrollTop") == 20
+            await page.evaluate("document.querySelector('.captions').scrollTop = 1e6")
+            await page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            await line(12)
+            await page_until(page, f"{at_end}(document.querySelector('.captions'))")
 
     asyncio.run(body())
 
@@ -530,6 +561,11 @@ def test_page_says_what_is_wrong() -> None:
             await page.click("#hangup")
             await page.wait_for_selector("body[data-state=ended]")
             assert await page.is_hidden("#trouble")
+            await page.unroute("**/whip**")  # which is also the name of a module
+            await page.goto(f"{end.url}/?profile=nobody")
+            await page.wait_for_selector("#trouble:visible")
+            assert await page.inner_text("#trouble-title") == "No such choice"
+            assert await page.locator("#trouble button:visible").count() == 0
             assert opened.faults == []
 
     asyncio.run(body())
