@@ -377,6 +377,15 @@ class MediaReport:
 
 
 @dataclass(frozen=True, slots=True)
+class PathSelected:
+    """ICE has a network path. Types host|srflx|prflx|relay; `again`: the caller has moved to it from another in mid-call."""
+
+    local: str
+    remote: str
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PacketsWithheld:
     """A demonstration threw media packets away for `seconds`, so many each way. Of the caller's audio that was lost,
     `restored` seconds came back from redundancy and `concealed` seconds were made up.
@@ -474,6 +483,7 @@ CallEvent = (
     | Moderated
     | BudgetReached
     | MediaReport
+    | PathSelected
     | PacketsWithheld
     | CallReport
     | Trouble

@@ -49,6 +49,7 @@ SDP_REASONS = frozenset({"size", "mlines", "candidates", "line_len", "codec", "f
 SPEAKERS = frozenset(str(who) for who in Who)
 RULINGS = frozenset(str(ruling) for ruling in Ruling)
 TOOL_RESULTS = frozenset(str(outcome) for outcome in ToolOutcome)
+CANDIDATES = frozenset({"host", "srflx", "prflx", "relay"})
 UDP_REASONS = ("unknown_source", "bad_stun", "queue_full", "pair_cap", "rate", OTHER)
 METHODS = frozenset({"GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS"})
 STATUSES = frozenset({"2xx", "3xx", "4xx", "5xx"})

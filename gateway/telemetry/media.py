@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.events import MediaReport
-from gateway.telemetry.labels import JITTER, LOSS, MOS, PATH, RTT
+from gateway.events import MediaReport, PathSelected
+from gateway.telemetry.labels import CANDIDATES, JITTER, LOSS, MOS, PATH, RTT, closed
 from gateway.telemetry.quality import BAD, Health, mos
 from gateway.telemetry.series import Make
 
@@ -27,6 +27,10 @@ class MediaMetrics:
         self._concealed = counters("audio_concealed_seconds_total", "Caller audio repaired or invented.", "leg", "kind")
         self._expected = counters("audio_expected_seconds_total", "Caller audio that should have come.", "leg")
         self._buffered = histograms("jitter_buffer_delay_seconds", "Mean wait of a packet before it is decoded.", PATH, "leg")
+        self._paths = counters(
+            "ice_selected_total", "Network paths, by what each side's address is.", "local_type", "remote_type"
+        )
+        self._switches = counters("ice_pair_switches_total", "Calls that moved to another path while they lasted.", "result")
         self._mos = histograms(
             "call_mos_estimate", "Estimate by a reduced E-model (telemetry/quality.py), a window at a time.", MOS, "leg", "dir"
         )
@@ -68,6 +72,13 @@ class MediaMetrics:
         for direction in health.media(report):
             self._one_way(direction).inc()
         self.changed(leg, before, health.bad)
+
+    def path(self, event: PathSelected) -> None:
+        """ICE has a path, or another one."""
+        if event.again:
+            self._switches("ok").inc()
+        else:
+            self._paths(closed(event.local, CANDIDATES), closed(event.remote, CANDIDATES)).inc()
 
     def _estimate(self, leg: str, report: MediaReport) -> None:
         rtt = report.rtt

@@ -36,6 +36,7 @@ from gateway.events import (
     ModelMessageSkipped,
     ModelSwapped,
     Moderated,
+    PathSelected,
     StageReached,
     StateChanged,
     TokensUsed,
@@ -130,6 +131,8 @@ class Metrics:
                 self._floor(info, event)
             case StageReached(stage=stage, seconds=seconds):
                 self._stage(self._leg(info), closed(stage, STAGES)).observe(seconds)
+            case PathSelected():
+                self._media.path(event)
             case ModelConnected() | ModelClosed():
                 self._model_changed(info, event)
             case ModelConnectFailed():

@@ -24,6 +24,7 @@ from gateway.events import (
     EndReason,
     MediaReport,
     ModelSaid,
+    PathSelected,
     SendText,
     SetupStage,
     StageReached,
@@ -493,6 +494,23 @@ def wire(pair: WebRtcPair) -> tuple[object, tuple[str, int]]:
     connection = pair.far.dtls.transport._connection
     active = connection._nominated[1]
     return active.protocol.transport, active.remote_addr
+
+
+def test_the_path_is_told_once_and_told_again_when_the_caller_moves() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            told = [note for note in pair.sink.notes if isinstance(note, PathSelected)]
+            assert [(note.local, note.again) for note in told] == [("host", False)]
+            assert told[0].remote in ("host", "prflx")
+            ice = pair.leg._ice
+            pair_in_use = ice._nominated[1]
+            ice.remote = ("127.0.0.9", 9)  # as if it had come from elsewhere so far
+            ice.check_complete(pair_in_use)
+            assert [note.again for note in pair.sink.notes if isinstance(note, PathSelected)] == [False, True]
+            ice.check_complete(pair_in_use)
+            assert len([note for note in pair.sink.notes if isinstance(note, PathSelected)]) == 2
+
+    asyncio.run(body())
 
 
 def test_garbage_from_the_callers_own_address_is_counted() -> None:

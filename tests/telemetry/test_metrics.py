@@ -33,6 +33,7 @@ from gateway.events import (
     ModelMessageSkipped,
     ModelSwapped,
     Moderated,
+    PathSelected,
     SetupStage,
     StageReached,
     StateChanged,
@@ -458,6 +459,8 @@ def everything() -> list[CallEvent]:
     events += [ModelSwapped(k, r, 0.1, 0.1, 0.0) for k, r in itertools.product(labels.CONNECT_KINDS, labels.RESUMPTIONS)]
     events += [ToolEnded(f"tool-{n}", outcome, 0.1) for n, outcome in itertools.product(range(40), ToolOutcome)]
     events += [CallReport(5.0), CallSetUp(0.1)]
+    events += [PathSelected(a, b) for a, b in itertools.product((*labels.CANDIDATES, "?"), repeat=2)]
+    events += [PathSelected("host", "prflx", again=True)]
     # What goes wrong for a while, and what takes long.
     events += [MediaReport(10.0, packets_out=1), MediaReport(10.0, packets_in=1)]
     events += [CallerStartedSpeaking(), Interrupted(1.0, 0.01), ModelConnectFailed("dns", "initial"), ModelLeaving(5.0)]

@@ -113,6 +113,8 @@ class MuxConnection(Connection):
         self.remote: Address | None = None
         """Where the nominated pair leads, and None before; `port` is the socket it uses."""
         self.port: Port | None = None
+        self.on_path: Callable[[str, str, bool], None] = lambda *_: None
+        """Told of each path: its types on our side and on the caller's, and whether there was another before."""
         self.heard_at = 0.0
         """When the far end last proved that it is there (a STUN check or DTLS; media has its own count)."""
         for port in mux.ports:
@@ -208,9 +210,11 @@ class MuxConnection(Connection):
         if pair.state is CandidatePair.State.SUCCEEDED:
             self._mux.admit(self, pair.remote_addr, returned=True)
         active = self._nominated.get(1)
-        if active is not None:
+        if active is not None and self.remote != active.remote_addr:
+            again = self.remote is not None
             self.remote = active.remote_addr
             self.port = cast(MuxProtocol, active.protocol).port
+            self.on_path(active.local_candidate.type, active.remote_candidate.type, again)
 
     async def close(self) -> None:
         """Leave the mux and stop every task of the agent. Idempotent; also what happens by itself when consent expires."""

@@ -23,7 +23,7 @@ import pylibsrtp
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
 
 from gateway.errors import LegError, PacketError, Unprocessable
-from gateway.events import CallEvent, EndReason, LegKind, PacketsWithheld, SetupStage, StageReached
+from gateway.events import CallEvent, EndReason, LegKind, PacketsWithheld, PathSelected, SetupStage, StageReached
 from gateway.legs.base import Ability, LegSink
 from gateway.legs.webrtc.answer import FarEnd, NearEnd, choose, far_end, write_answer
 from gateway.legs.webrtc.chat import Chat
@@ -92,6 +92,7 @@ class WebRtcLeg:
         self._remote_ufrag, self._remote_pwd = offer.ice_ufrag, offer.ice_pwd
         self._certificate = mux.identity.certificate(mux.clock())
         self._ice = MuxConnection(mux, settings.worker, self._media, self.fail)
+        self._ice.on_path = self._path_selected
         self._dtls = RTCDtlsTransport(self._ice, [self._certificate])  # type: ignore[arg-type]  # it only sends and receives
         self._dtls._set_role("server" if far.setup == "active" else "client")
         self._chat: Chat | None = None
@@ -267,6 +268,10 @@ class WebRtcLeg:
         self._reached(SetupStage.DTLS)
         if self._sink is not None:  # not closed meanwhile, with last words still to be said
             self._sink.connected()
+
+    def _path_selected(self, local: str, remote: str, again: bool) -> None:
+        if self._sink is not None:
+            self._sink.note(PathSelected(local, remote, again))
 
     def _brought_up(self, task: asyncio.Future[None]) -> None:
         if not task.cancelled() and isinstance(exc := task.exception(), Exception):
