@@ -80,12 +80,17 @@ def warm(looks: Sequence[Look]) -> Sequence[Look]:
 
 
 def grown(looks: Sequence[Look]) -> list[str]:
-    """What trends upwards, in words; empty: nothing. Compares the medians of the first and the last third."""
+    """What trends upwards, in words; empty: nothing. Compares the first with the last third.
+
+    Memory by the median. Things that are counted by the least: one that is there for a moment (the scrape's own task) is no
+    growth, and one that stays raises the least as well.
+    """
     third = max(1, len(looks) // 3)
     faults = []
-    for name, slack in (("memory", MEMORY_SLACK), ("files", 0), ("threads", 0), ("tasks", 0)):
-        first = statistics.median(getattr(each, name) for each in looks[:third])
-        last = statistics.median(getattr(each, name) for each in looks[-third:])
+    for name, slack, least in (("memory", MEMORY_SLACK, False), ("files", 0, True), ("threads", 0, True), ("tasks", 0, True)):
+        typical = min if least else statistics.median
+        first = typical(getattr(each, name) for each in looks[:third])
+        last = typical(getattr(each, name) for each in looks[-third:])
         if last - first > slack:
             faults.append(f"{name} grew from {first:.0f} to {last:.0f}")
     return faults
