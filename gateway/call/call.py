@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
-from typing import NamedTuple, TypeVar
 
 from gateway.account import Account
 from gateway.call.conduct import Conduct
 from gateway.call.ear import Ear
+from gateway.call.ending import Ending, Over
 from gateway.call.feed import Feed
 from gateway.call.mouth import Mouth
 from gateway.call.view import CallView, Observe
@@ -76,17 +75,6 @@ REPORT_EVERY = 5.0
 CHANGE_PATIENCE = 5.0
 """Seconds to wait for the model session to take a change; it may be on its way to another socket."""
 
-T = TypeVar("T")
-
-
-class _End(NamedTuple):
-    reason: EndReason
-    detail: str
-
-
-class _Stop(Exception):
-    """Raised inside the task group when the call is over; cancels the other tasks."""
-
 
 class Call:
     """One call from admission to end. Implements `LegSink` for its leg and `Ticked` for the clock.
@@ -117,7 +105,7 @@ class Call:
         self._loop = loop
         self._offered_at = offered_at
         self._started = began = loop.time()
-        self._ended: asyncio.Future[_End] = loop.create_future()
+        self._ending = Ending(call_id, loop)
         self._tab = tab = tab or Tab(call_id, "", profile.budget, profile.model or model_alias)
         self._lifecycle = Lifecycle()
         self._turns = turns = Turns()
@@ -218,7 +206,7 @@ class Call:
         if faults := change.faults([tool.name for tool in self._declared]):
             raise SignalingError("; ".join(faults), code="bad_change")
         told = self._change(change)
-        await asyncio.wait((told, self._ended), timeout=CHANGE_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((told, self._ending.said), timeout=CHANGE_PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         return told.result() if told.done() else None
 
     def _change(self, change: Change) -> asyncio.Future[Updated]:
@@ -231,8 +219,7 @@ class Call:
 
     def hang_up(self, reason: EndReason, detail: str = "") -> None:
         """End the call; the first reason wins."""
-        if not self._ended.done():
-            self._ended.set_result(_End(reason, detail))
+        if self._ending.say(reason, detail):
             self._step(Step.FINISH, reason)
 
     def fail(self, exc: Exception) -> None:
@@ -251,7 +238,9 @@ class Call:
         try:
             async with AsyncExitStack() as stack:
                 began = self._loop.time()
-                session = await self._unless_over(stack.enter_async_context(self._model.session(self.profile, self._history)))
+                session = await self._ending.unless_over(
+                    stack.enter_async_context(self._model.session(self.profile, self._history))
+                )
                 if session is None:
                     return
                 now = self._loop.time()
@@ -267,7 +256,7 @@ class Call:
     async def finish(self) -> None:
         """Close the leg and say how it ended. Called once, after `run`, however that ended."""
         self.hang_up(EndReason.CRASHED, "ended without a reason")  # only if nobody has given one: the first wins
-        reason, detail = self._ended.result()
+        reason, detail = self._ending.said.result()
         self._mouth.close(TurnEnd.ERROR if reason.result == "server_error" else TurnEnd.SESSION_CLOSED)
         self._report(self._loop.time())
         if self.leg is not None:
@@ -296,24 +285,6 @@ class Call:
         self._away_since, self._away_reason = self._loop.time(), reason
         self._check_away(self._away_since)
 
-    async def _unless_over(self, opening: Awaitable[T]) -> T | None:
-        """Wait for `opening`, but not longer than the call lasts (None)."""
-        value: T | None = None
-        failed: ModelError | None = None
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                watch = tasks.create_task(self._until_over(), name=f"{self.call_id}:end")
-                try:
-                    value = await opening
-                except ModelError as exc:  # kept out of the group: an expected failure is no crowd
-                    failed = exc
-                watch.cancel()
-        except* _Stop:
-            value = None
-        if failed is not None:
-            raise failed
-        return value
-
     async def _converse(self, session: ModelSession) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -322,16 +293,11 @@ class Call:
                 tasks.create_task(self._desk.serve(session), name=f"{self.call_id}:tools")
                 if self._words.moderated:
                     tasks.create_task(self._words.run(), name=f"{self.call_id}:moderation")
-                tasks.create_task(self._until_over(), name=f"{self.call_id}:end")
-        except* _Stop:
+                tasks.create_task(self._ending.watch(), name=f"{self.call_id}:end")
+        except* Over:
             pass
         except* ModelError as group:
             self._model_failed(group.exceptions[0])
-
-    async def _until_over(self) -> None:
-        # wait() and not a plain await: cancelling this task must not cancel the future that says how the call ended.
-        await asyncio.wait((self._ended,))
-        raise _Stop
 
     # --- from the model ---
 
