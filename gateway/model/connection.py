@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol, cast
 
@@ -96,6 +96,9 @@ class Link(Protocol):
 
 _newest: ContextVar[LiveConnection] = ContextVar("gateway_newest_connection")
 
+when_secure: ContextVar[Callable[[], None]] = ContextVar("gateway_when_secure", default=lambda: None)
+"""What the connection that this task makes next calls when TLS stands; the upgrade and the setup follow."""
+
 
 class LiveConnection(ClientConnection):
     """A websockets connection that can be written to without waiting, and that lets go of a far end which doesn't read.
@@ -108,6 +111,7 @@ class LiveConnection(ClientConnection):
         self.congested = False
         """The send buffer is full: whoever sends will wait."""
         _newest.set(self)
+        self._when_secure = when_secure.get()
 
     @staticmethod
     def take() -> LiveConnection:
@@ -117,6 +121,7 @@ class LiveConnection(ClientConnection):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """asyncio.Protocol: limits that can only be set on the socket."""
         super().connection_made(transport)
+        self._when_secure()
         sock: socket.socket = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

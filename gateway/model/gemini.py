@@ -16,7 +16,7 @@ from google.genai import types
 
 from gateway.dialog.history import History
 from gateway.model.base import CALL, ModelSession
-from gateway.model.connection import CLOSE_TIMEOUT, WRITE_LIMIT, FastLink, Link, LiveConnection, SdkLink
+from gateway.model.connection import CLOSE_TIMEOUT, WRITE_LIMIT, FastLink, Link, LiveConnection, SdkLink, when_secure
 from gateway.model.failures import CONNECT_ERRORS, OPEN_TIMEOUT, NotConnected, classify, describe
 from gateway.model.session import GeminiSession, Socket
 from gateway.profile import Endpointing, Profile
@@ -144,6 +144,23 @@ class GeminiModel:
         finally:
             await session.close()
 
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """A place among those who connect. It is free again when TLS stands: the service may take its time over the rest."""
+        await self._connects.acquire()
+        place = [self._connects]
+
+        def leave() -> None:
+            while place:
+                place.pop().release()
+
+        before = when_secure.set(leave)
+        try:
+            yield
+        finally:
+            when_secure.reset(before)
+            leave()
+
     async def _dial(self, profile: Profile, handle: str, *, seeded: bool, limit: float) -> Socket:
         """See `model.session.Dial`."""
         model = profile.model or self._settings.model
@@ -157,7 +174,7 @@ class GeminiModel:
             except ValueError as exc:
                 raise _not_connected(SETTINGS, exc) from exc
             try:
-                async with deadline, self._connects:
+                async with deadline, self._place():
                     session = await stack.enter_async_context(self._client.aio.live.connect(model=model, config=config))
             except CONNECT_ERRORS as exc:
                 raise _not_connected(timed_out(limit) if deadline.expired() else classify(exc), exc) from exc

@@ -28,7 +28,7 @@ from gateway.wire.gemini_setup import Backend
 from tests.audio import silence, speech
 
 T = TypeVar("T")
-DEADLINE = 25.0
+DEADLINE = 90.0
 RATE = 16_000
 QUICK: dict[str, Any] = {"first_chunk": 0.02, "speed": 0.0, "await_playback": False, "setup_delay": 0.0, "transcript_delay": 0.0}
 """An emulator that does not imitate the service's delays."""
@@ -329,6 +329,34 @@ def test_a_turn_that_the_caller_marks_goes_on_over_a_swap() -> None:
         assert line.emulator.sessions[-1].violations == []
 
     converse(body, profile=profile, persona="parrot")
+
+
+def test_a_setup_that_hangs_keeps_nobody_from_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.model.gemini.CONNECTS_AT_ONCE", 1)
+
+    async def main() -> None:
+        async with asyncio.timeout(DEADLINE), Emulator(**QUICK, faults="setup_hang&times=1") as emulator:
+            model = GeminiModel(
+                GeminiSettings("KEY", base_url=emulator.base_url, ca_file=str(emulator.ca_file), setup_timeout=60.0)
+            )
+
+            async def talk() -> None:
+                async with model.session(Profile()):
+                    pass
+
+            hanging = asyncio.create_task(talk())
+            while not emulator.world.upgrades:
+                await asyncio.sleep(0.01)
+            await talk()
+            assert not hanging.done()
+            hanging.cancel()
+            await asyncio.wait((hanging,))
+            # Every place that was taken has been given back, once.
+            await asyncio.gather(*(talk() for _ in range(5)))
+            assert model._connects._value == 1
+            await model.close()
+
+    run(main())
 
 
 # --- Vertex AI ---
