@@ -31,7 +31,7 @@ MAX_WAIT = 0.25
 STALL = 0.25
 """Seconds without any packet before silence goes on in real time. It costs nothing while packets come."""
 
-COPY_WAIT = 0.07
+COPY_WAIT = 0.05
 """Seconds after it was due that a missing packet is waited for although its in-band copy is here: the packet sounds better, but
 not so much better that it is worth the delay of a very uneven network."""
 

@@ -174,7 +174,7 @@ def test_when_order_is_usual_fec_is_used_at_once_but_not_when_the_missing_usuall
 
 @pytest.mark.parametrize("copy", [True, False])
 def test_a_copy_that_is_here_bounds_the_wait_for_the_packet_itself(copy: bool) -> None:
-    """On a network where packets mostly do come, but up to 150 ms late, the in-band copy is good enough after 70."""
+    """On a network where packets mostly do come, but up to 150 ms late, the in-band copy is good enough after 50."""
     line = Line(JitterBuffer(CLOCK, lambda _: copy))
     for at, number in sorted((number * PTIME + (0.15 if number % 4 == 1 else 0.0), number) for number in range(201)):
         line.poll_until(at)
