@@ -123,7 +123,7 @@ def read(path: str) -> str:
     raise FileNotFoundError(2, "No such file or directory", path)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(documents)
 def test_any_values_give_a_config_or_one_line_a_fault(document: dict[str, Any]) -> None:
     text = "\n".join(f"{name} = {dumped(value)}" for name, value in document.items())
@@ -140,7 +140,7 @@ def test_any_values_give_a_config_or_one_line_a_fault(document: dict[str, Any]) 
         assert fault.isprintable(), repr(fault)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=30).filter(lambda text: "\0" not in text), min_size=3, max_size=3))
 def test_any_words_of_a_profile_are_shown_so_that_they_can_be_loaded_again(texts: list[str]) -> None:
     title, instruction, greeting = texts
