@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from gateway.dial.loopback import loopback_candidates
+from gateway.telemetry.log import QUIET
 
 # A busy machine is no reason to fail: what has a time limit says so itself, as a property of what is tested.
 settings.register_profile("suite", deadline=None, print_blob=True)
@@ -41,3 +43,15 @@ def _traffic_stays_on_loopback() -> Iterator[None]:
     """Peers made of stock aiortc would use the machine's other addresses, and only those."""
     with loopback_candidates():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_put_back() -> Iterator[None]:
+    """A command run inside a test configures the process's log; the next test must find it as it was."""
+    root = logging.getLogger()
+    loggers = [root, *(logging.getLogger(name) for name in QUIET)]
+    levels, handlers = [logger.level for logger in loggers], list(root.handlers)
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+    root.handlers[:] = handlers

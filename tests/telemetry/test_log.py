@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -35,7 +34,7 @@ from gateway.events import (
     ToolOutcome,
     Trouble,
 )
-from gateway.telemetry.log import MAX_TEXT, QUIET, CallLog, FloodGate, JsonLines, Redactor, configure
+from gateway.telemetry.log import MAX_TEXT, CallLog, FloodGate, JsonLines, Redactor, configure
 
 INFO = CallInfo("w1-0123", LegKind.WEBRTC, "default", "gemini-live")
 SECRET = "s3cr3t-key-of-the-operator"
@@ -49,17 +48,11 @@ CANARIES = ["CANARY1", "CANARY2", "CA:NA:RY:03", "192.0.2.7", "CANARY4", "CANARY
 
 
 @pytest.fixture
-def lines() -> Iterator[io.StringIO]:
-    """The log as configured, written to memory; the process's own logging is put back afterwards."""
-    root = logging.getLogger()
-    before = root.level, list(root.handlers), {name: logging.getLogger(name).level for name in QUIET}
+def lines() -> io.StringIO:
+    """The log as configured, written to memory."""
     stream = io.StringIO()
     configure("info", secrets=[SECRET, "", "abc"], stream=stream)
-    yield stream
-    root.setLevel(before[0])
-    root.handlers[:] = before[1]
-    for name, level in before[2].items():
-        logging.getLogger(name).setLevel(level)
+    return stream
 
 
 def read(stream: io.StringIO) -> list[dict[str, Any]]:
