@@ -12,9 +12,11 @@ raises on bad input: faults are short sentences for the operator, or for the mod
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -23,6 +25,8 @@ Schema = Mapping[str, Any]
 
 MAX_DEPTH = 16
 """Of a schema and of arguments: more than a person writes, less than a recursion costs."""
+MAX_NODES = 2_000
+"""Schemas in one that was simplified: references multiply, and the schema is another server's."""
 
 MAX_FAULTS = 5
 """Told of one set of arguments: the model repairs its call with the first few."""
@@ -318,19 +322,37 @@ def simplify(schema: object) -> dict[str, Any]:
     """A schema of this language for any JSON Schema of a function's arguments: what can't be said is left out.
 
     The result is no stricter than the original, but for two things: undeclared properties are refused, and what has no type is
-    text. Whoever wrote the original checks the rest. References that lead back to themselves end as free objects.
+    text. Whoever wrote the original checks the rest. References that lead back to themselves end as free objects, the sooner the
+    more of them there are: the result has at most `MAX_NODES` schemas.
     """
     root = schema if isinstance(schema, Mapping) else {}
-    simple = _simplify(root, root, 0)
-    if simple.get("type") != "object" or not simple.get("properties"):
-        return {}
-    return simple
+    for depth in (MAX_DEPTH // 2, 4, 2, 1):
+        with contextlib.suppress(_TooLargeError):
+            simple = _simplify(root, _Foreign(root, depth, MAX_NODES), 0)
+            return simple if simple.get("type") == "object" and simple.get("properties") else {}
+    return {}
 
 
-def _simplify(schema: object, root: Schema, depth: int) -> dict[str, Any]:
-    if not isinstance(schema, Mapping) or depth > MAX_DEPTH // 2:
+class _TooLargeError(Exception):
+    """More schemas than `MAX_NODES` at this depth."""
+
+
+@dataclass(slots=True)
+class _Foreign:
+    root: Schema
+    depth: int
+    """What lies deeper is a free object."""
+    left: int
+    """Schemas that may still be made."""
+
+
+def _simplify(schema: object, foreign: _Foreign, depth: int) -> dict[str, Any]:
+    if foreign.left == 0:
+        raise _TooLargeError
+    foreign.left -= 1
+    if not isinstance(schema, Mapping) or depth > foreign.depth:
         return {"type": "object"}
-    schema = _resolved(schema, root)
+    schema = _resolved(schema, foreign.root)
     result: dict[str, Any] = {key: schema[key] for key in _TEXTS if isinstance(schema.get(key), str)}
     if schema.get("nullable") is True:
         result["nullable"] = True
@@ -340,7 +362,7 @@ def _simplify(schema: object, root: Schema, depth: int) -> dict[str, Any]:
         rest = {key: value for key, value in schema.items() if key != "type"}
         choices = [rest | {"type": kind} for kind in kinds]
     if isinstance(choices, list) and choices:
-        return result | _choice([choice for choice in choices if isinstance(choice, Mapping)], root, depth)
+        return result | _choice([choice for choice in choices if isinstance(choice, Mapping)], foreign, depth)
     kind = _kind(schema)
     result["type"] = kind
     for key in _OWN[kind]:
@@ -352,10 +374,10 @@ def _simplify(schema: object, root: Schema, depth: int) -> dict[str, Any]:
     if kind == "string" and isinstance(schema.get("const"), str):
         result["enum"] = [schema["const"]]
     if kind == "array":
-        result["items"] = _simplify(schema.get("items", {"type": "string"}), root, depth + 1)
+        result["items"] = _simplify(schema.get("items", {"type": "string"}), foreign, depth + 1)
     if kind == "object" and isinstance(schema.get("properties"), Mapping) and schema["properties"]:
         properties = {
-            name: _simplify(inner, root, depth + 1)
+            name: _simplify(inner, foreign, depth + 1)
             for name, inner in schema["properties"].items()
             if _PROPERTY.fullmatch(str(name)) is not None
         }
@@ -390,14 +412,14 @@ def _target(reference: str, root: Schema) -> object:
     return value
 
 
-def _choice(choices: list[Schema], root: Schema, depth: int) -> dict[str, Any]:
+def _choice(choices: list[Schema], foreign: _Foreign, depth: int) -> dict[str, Any]:
     real = [choice for choice in choices if choice.get("type") != "null"]
     nullable: dict[str, Any] = {"nullable": True} if len(real) < len(choices) else {}
     if not real:
         return {"type": "string", "nullable": True}
     if len(real) == 1:
-        return _simplify(real[0], root, depth + 1) | nullable
-    return {"anyOf": [_simplify(choice, root, depth + 1) for choice in real]} | nullable
+        return _simplify(real[0], foreign, depth + 1) | nullable
+    return {"anyOf": [_simplify(choice, foreign, depth + 1) for choice in real]} | nullable
 
 
 def _kind(schema: Schema) -> str:

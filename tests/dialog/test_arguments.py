@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.dialog.arguments import MAX_DEPTH, MAX_FAULTS, check, conform, simplify
+from gateway.dialog.arguments import MAX_DEPTH, MAX_FAULTS, MAX_NODES, check, conform, simplify
 
 ORDER: dict[str, Any] = {
     "type": "object",
@@ -310,3 +310,17 @@ def test_a_foreign_schema_is_made_ours() -> None:
 def test_a_foreign_schema_may_hold_anything(odd: dict[str, Any]) -> None:
     assert simplify(odd)["properties"]["a"] == {"type": "string"}
     assert check(odd)
+
+
+def test_references_that_multiply_end_sooner() -> None:
+    """Eight ways back to itself at each level: eight to the eighth schemas, were it not for the bound."""
+    node = {"type": "object", "properties": {f"p{n}": {"$ref": "#/$defs/Node"} for n in range(8)} | {"word": {"type": "string"}}}
+    simple = simplify(node | {"$defs": {"Node": node}})
+
+    def count(schema: object) -> int:
+        return 1 + sum(map(count, schema.values())) if isinstance(schema, dict) else 0
+
+    assert 9 < count(simple) < 4 * MAX_NODES
+    assert simple["properties"]["word"] == {"type": "string"}
+    args = {"word": "x", "p0": {"word": "y", "p7": {}}}
+    assert conform(args, simple) == (args, [])
