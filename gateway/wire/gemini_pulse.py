@@ -29,13 +29,14 @@ class Ping:
 
 
 class Pulse:
-    """Of one socket. `position`: where the reel began on it."""
+    """Of one socket. `position`: where the reel began on it. `before`: that of the socket before, whose way was the same."""
 
-    def __init__(self, position: int) -> None:
+    def __init__(self, position: int, before: Pulse | None = None) -> None:
         self.read = position
         """All before this position has been read by the far end."""
         self.pong_at = float("-inf")
         self._trip: float | None = None  # seconds of the last round trip
+        self._trip_before = before._trip_known if before is not None else None
         self._last_at = float("-inf")
         self._out: deque[Ping] = deque()  # at most MAX_PINGS, oldest first
 
@@ -47,9 +48,14 @@ class Pulse:
     @property
     def in_flight(self) -> float:
         """Seconds of audio before a loss was noticed that may not have arrived."""
-        if self._trip is None:
+        if (trip := self._trip_known) is None:
             return UNKNOWN_IN_FLIGHT
-        return min(MAX_IN_FLIGHT, max(IN_FLIGHT, 1.5 * self._trip))
+        return min(MAX_IN_FLIGHT, max(IN_FLIGHT, 1.5 * trip))
+
+    @property
+    def _trip_known(self) -> float | None:
+        """Seconds of the last round trip, here or on the socket before."""
+        return self._trip if self._trip is not None else self._trip_before
 
     def ping(self, position: int, now: float) -> Ping | None:
         """A ping to send now, after all before `position`; None: it is not due."""

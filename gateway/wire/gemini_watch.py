@@ -33,7 +33,7 @@ class Watch:
 
     def restart(self, position: int) -> None:
         """Another socket, on which the reel begins at `position`."""
-        self.pulse = Pulse(position)
+        self.pulse = Pulse(position, self.pulse)
 
     def reacted(self) -> None:
         """The model has given a sign of life."""

@@ -50,3 +50,19 @@ def test_a_round_trip_says_what_may_be_on_its_way() -> None:
         pulse.pong(ping, now + trip)
         assert abs(pulse.in_flight - in_flight) < 1e-9
         assert pulse.sure is sure
+
+
+def test_the_next_socket_is_as_far_away() -> None:
+    """A socket that is lost before its first pong would have more audio doubled than it must."""
+    first = Pulse(0)
+    ping = first.ping(0, 0.0)
+    assert ping is not None
+    first.pong(ping, 0.1)
+    second = Pulse(500, first)
+    third = Pulse(700, second)
+    assert abs(third.in_flight - 0.15) < 1e-9
+    assert not third.sure
+    ping = third.ping(700, 20.0)
+    assert ping is not None
+    third.pong(ping, 20.001)
+    assert third.in_flight == IN_FLIGHT
