@@ -24,6 +24,7 @@ from gateway.emulator.faults import parse_options
 from gateway.errors import ConfigError, LibraryMissing
 from gateway.events import CallEvent, CallInfo
 from gateway.http.app import make_admin_app, make_app
+from gateway.http.connection import Room
 from gateway.http.listen import listen
 from gateway.ledger import Ledger
 from gateway.legs.webrtc.leg import WebRtcSettings, answer
@@ -113,7 +114,7 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
         private = make_admin_app(registry, prometheus, drain.set, model=name, emulator=emulated)
         admin = await listen(private, config.admin.host, config.admin.port)
         stack.push_async_callback(admin.close)
-        page = await listen(public, config.http.host, config.http.port)
+        page = await listen(public, config.http.host, config.http.port, Room(per_address=config.http.per_address))
         stack.push_async_callback(page.close)
         if config.http.insecure:
             log.warning("anyone who can reach this port can call: no API key is set")

@@ -61,6 +61,15 @@ SETTINGS: tuple[Setting, ...] = (
         bool,
     ),
     Setting(
+        "http.per_address",
+        ("GATEWAY_HTTP_PER_ADDRESS",),
+        values.whole(1, 10_000),
+        "40",
+        "HTTP connections of one address at a time; raise it behind a proxy on another machine. Loopback has no such limit.",
+        "--http-per-address",
+        int,
+    ),
+    Setting(
         "http.api_keys",
         ("GATEWAY_API_KEYS",),
         values.text,

@@ -21,6 +21,8 @@ class HttpConfig:
     cors_origins: frozenset[str]
     insecure: bool
     """Without API keys although others than this machine can connect."""
+    per_address: int
+    """Connections of one address at a time."""
     api_keys: tuple[ApiKey, ...] = ()
 
 

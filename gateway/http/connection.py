@@ -27,7 +27,8 @@ UNREAD_TIMEOUT = 20.0
 
 MAX_CONNECTIONS = 1_000
 MAX_PER_ADDRESS = 40
-"""Connections of one address. A browser opens six; an office behind one address rarely has forty calls in their setup at once."""
+"""Connections of one address. A browser opens six; an office behind one address rarely has forty calls in their setup at once.
+`http.per_address` of the configuration says otherwise."""
 
 RETRY_AFTER = 2
 """Seconds after which whoever found no room may try again."""

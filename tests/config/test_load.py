@@ -90,6 +90,7 @@ def test_toml_types() -> None:
         [http]
         cors_origins = ["https://a.example", "https://b.example:8443/"]
         insecure = true
+        per_address = 400
         [calls]
         max_calls = 7
         drain_timeout = 3
@@ -99,6 +100,7 @@ def test_toml_types() -> None:
     )
     assert config.http.cors_origins == {"https://a.example", "https://b.example:8443"}
     assert config.http.insecure is True
+    assert config.http.per_address == 400
     assert (config.calls.max_calls, config.calls.drain_timeout) == (7, 3.0)
     assert config.udp.advertise == ("203.0.113.7", "[2001:db8::7]:7000")
 
