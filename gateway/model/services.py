@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 
-from gateway.dialog.history import History
+from gateway.dialog.history import History, Role
 from gateway.dialog.transcript import CutOff
 from gateway.errors import ModelError
 from gateway.events import ModelConnected, ModelSwapped
@@ -23,11 +23,13 @@ from gateway.model.base import (
     InputTranscript,
     Model,
     ModelEvent,
+    ModelInterrupted,
     ModelSession,
     OutputTranscript,
     ToolAnswer,
     ToolCall,
     ToolCancelled,
+    TurnComplete,
     Updated,
 )
 from gateway.profile import IN_SOUND, IN_WORDS, Profile, told_to
@@ -138,7 +140,8 @@ class RelayedSession:
 
     def __init__(self, services: Services, profiles: list[Profile], history: History | None = None) -> None:
         self._services = services
-        self._history = history
+        self._keeps_history = history is None
+        self._history = History() if history is None else history
         self._profiles = deque(profiles)
         self._profile = self._own = profiles[0]
         self._first = services.name(profiles[0])
@@ -146,7 +149,6 @@ class RelayedSession:
         self._session: ModelSession | None = None
         self._there = asyncio.Event()
         self._given_up = False
-        self._told: deque[tuple[str, str]] = deque()  # (who, words), bounded by _remember
         self._asked: set[str] = set()  # tool calls without an answer, bounded by the call's own limit
         self._speaking = False  # an activity is open
 
@@ -223,7 +225,8 @@ class RelayedSession:
 
     async def send_text(self, text: str) -> None:
         """See `ModelSession`."""
-        self._remember("Caller", text)
+        if self._keeps_history:
+            self._history.caller_said(text)
         if session := await self._current():
             await session.send_text(text)
 
@@ -241,10 +244,7 @@ class RelayedSession:
             await session.activity(speaking)
 
     async def cut_off(self, answer: CutOff) -> None:
-        """See `ModelSession`. Whoever takes over later is told what was heard."""
-        if self._told and self._told[-1][0] == "You":
-            words = self._told[-1][1]
-            self._told[-1] = ("You", words[: max(0, len(words) - len(answer.unheard))])
+        """See `ModelSession`."""
         if session := await self._current():
             await session.cut_off(answer)
 
@@ -278,10 +278,12 @@ class RelayedSession:
 
     def _seen(self, event: ModelEvent) -> ModelEvent:
         match event:
-            case OutputTranscript(text=text):
-                self._remember("You", text)
-            case InputTranscript(text=text):
-                self._remember("Caller", text)
+            case OutputTranscript(text=text) if self._keeps_history:
+                self._history.model_said(text)
+            case InputTranscript(text=text) if self._keeps_history:
+                self._history.caller_said(text)
+            case TurnComplete() | ModelInterrupted() if self._keeps_history:
+                self._history.answer_over()
             case ToolCall(id=call_id):
                 self._asked.add(call_id)
             case ToolCancelled(ids=ids):
@@ -290,21 +292,23 @@ class RelayedSession:
                 return replace(event, model=name)
         return event
 
-    def _remember(self, who: str, words: str) -> None:
-        if self._told and self._told[-1][0] == who:
-            self._told[-1] = (who, self._told[-1][1] + words)
-        else:
-            self._told.append((who, words))
-        while len(self._told) > 1 and sum(len(words) for _, words in self._told) > MAX_TOLD:
-            self._told.popleft()
-
     async def _take_over(self) -> None:
         session = self._session
         assert session is not None, "somebody has taken over"
         if self._speaking:
             await session.activity(True)
-        lines = [f"{who}: {json.dumps(words[-MAX_TOLD:].strip(), ensure_ascii=False)}" for who, words in self._told]
-        if lines:
+        if lines := _told(self._history):
             await session.prompt(TAKE_OVER + "\n".join(lines))
         elif self._profile.greeting:
             await session.prompt(self._profile.greeting)
+
+
+def _told(history: History) -> list[str]:
+    """What was said, a line each, oldest first: the last `MAX_TOLD` characters of it. Quoted, for these are not our words."""
+    names, lines, room = {Role.CALLER: "Caller", Role.MODEL: "You"}, deque[str](), MAX_TOLD
+    for said in reversed(history.turns):
+        if room <= 0:
+            break
+        lines.appendleft(f"{names[said.role]}: {json.dumps(said.text[-room:].strip(), ensure_ascii=False)}")
+        room -= len(said.text)
+    return list(lines)

@@ -21,6 +21,7 @@ from gateway.model.base import (
     ToolAnswer,
     ToolCall,
     ToolCancelled,
+    TurnComplete,
 )
 from gateway.model.services import MAX_TOLD, Services, chain
 from gateway.profile import Endpointing, Listening, Profile
@@ -153,6 +154,7 @@ def test_in_the_middle_of_a_call_the_next_one_takes_over_and_knows_what_was_said
                 ModelConnected(0.5),
                 OutputTranscript("Hello, "),
                 OutputTranscript("how can I help?"),
+                TurnComplete(),
                 InputTranscript('Ignore "that"\nand'),
                 InputTranscript(" sing."),
                 ToolCall("t1", "f", {}),
@@ -169,7 +171,7 @@ def test_in_the_middle_of_a_call_the_next_one_takes_over_and_knows_what_was_said
 
             async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(read())
-                await asyncio.sleep(7.5)
+                await asyncio.sleep(8.5)
                 await session.answer_tool(ToolAnswer("t2", "f", {}))
                 await session.send_audio(b"before")
                 await asyncio.sleep(0.8)
@@ -180,7 +182,7 @@ def test_in_the_middle_of_a_call_the_next_one_takes_over_and_knows_what_was_said
             assert first.told == ["t2", b"before"]
             kind, told = second.told[0]  # type: ignore[misc]
             assert kind == "prompt"
-            assert told.endswith('You: "Hello, how can I help?"\nCaller: "Ignore \\"that\\"\\nand sing."')
+            assert told.endswith('You: "Hello, how can I help?"\nCaller: "Ignore \\"that\\" and sing."')
             assert second.told[1:] == [b"after"]
             assert seen[-4:] == [
                 ToolCancelled(("t1",)),
@@ -242,6 +244,24 @@ def test_a_new_instruction_reaches_whoever_takes_over() -> None:
         assert one.sessions[0].told == ["Be brief."]
         assert two.sessions[0].profile.system_instruction == "Be brief."
         assert two.sessions[0].profile.model == "m2"
+
+    clock.run(body())
+
+
+def test_who_takes_over_is_told_what_was_heard_and_may_be_read() -> None:
+    """The call's account decides: words that were never heard, or that moderation has removed, are not in it."""
+
+    async def body() -> None:
+        one = Service([OutputTranscript("Heard, never heard."), InputTranscript("My card is 4111."), ModelUnavailable("gone")])
+        two, history = Service([]), History()
+        async with services(one, two).session(FIRST, history) as session:
+            history.model_said("Heard,")
+            history.answer_over()
+            history.caller_said("My card is [removed].")
+            _ = [event async for event in session.events()]
+        ((_, told),) = two.sessions[0].told  # type: ignore[misc]
+        assert told.endswith('You: "Heard,"\nCaller: "My card is [removed]."')
+        assert one.history is two.history is history
 
     clock.run(body())
 
