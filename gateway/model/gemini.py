@@ -136,6 +136,7 @@ class GeminiModel:
             first_patience=self._settings.setup_timeout,
             history=history,
             marked=profile.listening.endpointing is not Endpointing.MODEL,
+            nudges=profile.tool_nudge > 0,
         )
         session = GeminiSession(self._dial, profile, can, course, loop)
         try:

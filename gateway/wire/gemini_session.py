@@ -78,7 +78,10 @@ class _Move:
 
 
 class Course:
-    """One session. Seconds after which it is given up: `patience` without a socket, `first_patience` without the first."""
+    """One session. Seconds after which it is given up: `patience` without a socket, `first_patience` without the first.
+
+    `marked`: the caller's turns are. `nudges`: a model that ends its turn on a function's result without a word is reminded.
+    """
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class Course:
         first_patience: float,
         history: History | None = None,
         marked: bool = False,
+        nudges: bool = True,
     ) -> None:
         self.phase = Phase.WAITING
         self.reel = Reel()
@@ -100,6 +104,7 @@ class Course:
         """The caller is away."""
         self._can = can
         self._marked = marked
+        self._nudges = nudges
         self._retry = Retry(breaker, draw, now, patience=patience, first_patience=first_patience)
         self._keeps_history = history is None
         self._history = History() if history is None else history
@@ -372,7 +377,7 @@ class Course:
                 self._watch.reacted()
                 self._settled = True
                 self._retry.proven()
-            elif any(ask.kind is AskKind.TOOL for ask in reacted):
+            elif self._nudges and any(ask.kind is AskKind.TOOL for ask in reacted):
                 self.reel.ask(Ask(AskKind.TEXT, NUDGE))
         # After what it answers.
         self._since.hear(event)

@@ -40,6 +40,7 @@ class Play:
         history: History | None = None,
         patience: float = 20.0,
         marked: bool = False,
+        nudges: bool = True,
         seed: int = 1,
         opened: bool = True,
     ) -> None:
@@ -54,6 +55,7 @@ class Play:
             first_patience=10.0,
             history=history,
             marked=marked,
+            nudges=nudges,
         )
         self.events: list[ModelEvent] = []
         self.sent: list[Item] = []

@@ -354,17 +354,18 @@ def test_a_phantom_interruption_is_no_reason_to_do_anything() -> None:
     assert isinstance(play.pass_time(30.0), Listen)
 
 
-def test_a_model_that_takes_a_result_without_a_word_is_nudged() -> None:
-    play = Play()
+@pytest.mark.parametrize("nudges", [True, False])
+def test_a_model_that_takes_a_result_without_a_word_is_nudged(nudges: bool) -> None:
+    play = Play(nudges=nudges)
     play.says(toolCall={"functionCalls": [{"id": "1", "name": "f"}]})
     play.course.answer(ToolAnswer("1", "f", {"output": 1}))
     play.pump()
     play.content(turnComplete=True)
     play.pump()
-    assert play.asked == ["", NUDGE]
+    assert play.asked == ["", NUDGE][: 1 + nudges]
     play.content(turnComplete=True)
     play.pump()
-    assert play.asked == ["", NUDGE]
+    assert play.asked == ["", NUDGE][: 1 + nudges]
 
 
 # --- away ---
