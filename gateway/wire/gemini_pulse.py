@@ -14,8 +14,9 @@ MAX_PINGS = 4
 SURE_WITHIN = 2.0
 """Seconds within which a pong must have come for the next one's absence to mean anything."""
 
-IN_FLIGHT = 0.08
-"""Seconds of audio before a loss was noticed that may not have arrived, at least; and half again the round trip."""
+IN_FLIGHT = 0.04
+"""Seconds of audio before a loss was noticed that may not have arrived, at least. Else the round trip: what was on its way up
+when the far end was lost, and what was sent until we heard of it."""
 MAX_IN_FLIGHT = 0.3
 UNKNOWN_IN_FLIGHT = 0.2
 
@@ -50,7 +51,7 @@ class Pulse:
         """Seconds of audio before a loss was noticed that may not have arrived."""
         if (trip := self._trip_known) is None:
             return UNKNOWN_IN_FLIGHT
-        return min(MAX_IN_FLIGHT, max(IN_FLIGHT, 1.5 * trip))
+        return min(MAX_IN_FLIGHT, max(IN_FLIGHT, trip))
 
     @property
     def _trip_known(self) -> float | None:

@@ -15,6 +15,8 @@ from gateway.dialog.history import History, Role
 from gateway.dialog.transcript import CutOff
 from gateway.errors import PacketError
 from gateway.events import ModelConnected, ModelConnectFailed, ModelLeaving, ModelSwapped
+from gateway.media.audio import MODEL_INPUT_RATE
+from gateway.media.uplink import MAX_CHUNK
 from gateway.model.base import (
     GenerationComplete,
     InputTranscript,
@@ -337,7 +339,10 @@ class Course:
 
     def _in_flight(self, now: float) -> int:
         """From where on the last audio may not have been read."""
-        return max(min(self.reel.since(now - self._watch.pulse.in_flight), self.reel.sent), self._watch.pulse.read)
+        pulse, sent = self._watch.pulse, self.reel.sent
+        # Of what was sent faster than it was spoken, to catch up, no more than a chunk is risked to be said twice.
+        most = round(max(pulse.in_flight, MAX_CHUNK) * MODEL_INPUT_RATE)
+        return max(min(self.reel.since(now - pulse.in_flight), sent), sent - most, pulse.read)
 
     # --- what passes: down ---
 

@@ -43,7 +43,7 @@ def test_a_round_trip_says_what_may_be_on_its_way() -> None:
     assert pulse.in_flight == UNKNOWN_IN_FLIGHT
     assert not pulse.sure
     now = 0.0
-    for trip, in_flight, sure in ((0.001, IN_FLIGHT, True), (0.1, 0.15, True), (5.0, MAX_IN_FLIGHT, False)):
+    for trip, in_flight, sure in ((0.001, IN_FLIGHT, True), (0.1, 0.1, True), (5.0, MAX_IN_FLIGHT, False)):
         now += 10.0
         ping = pulse.ping(0, now)
         assert ping is not None
@@ -57,7 +57,7 @@ def test_the_next_socket_is_as_far_away() -> None:
     first = Pulse(0)
     ping = first.ping(0, 0.0)
     assert ping is not None
-    first.pong(ping, 0.1)
+    first.pong(ping, 0.15)
     second = Pulse(500, first)
     third = Pulse(700, second)
     assert abs(third.in_flight - 0.15) < 1e-9

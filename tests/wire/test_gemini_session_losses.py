@@ -281,6 +281,19 @@ def test_lost_again_and_again_nobody_is_heard_twice_but_for_what_was_in_flight(f
         play.pass_time(0.7)
 
 
+def test_of_what_was_sent_in_one_burst_no_more_than_a_chunk_is_said_twice() -> None:
+    play = Play()
+    play.answers()
+    play.pass_time(20.0)
+    for _ in range(25):
+        play.course.heard(bytes(640), play.now)
+    play.pump()
+    play.lose(INTERNAL)
+    assert isinstance(play.wait(), Connect)
+    play.events += play.course.ready(play.now, 0.1)
+    assert play.swaps[-1].replayed == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize(("failure", "tries"), [(INTERNAL, 2), (timed_out(5.0), 2), (INVALID, 1)])
 def test_a_handle_with_which_no_session_is_set_up_is_given_up_too(failure: Failure, tries: int) -> None:
     play = Play()
