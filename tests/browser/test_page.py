@@ -22,7 +22,7 @@ from gateway.media.level import peak_dbfs
 from gateway.media.opus import OpusDecoder
 from tests.audio import resampled, segment_correlations, silence, speech
 from tests.browser.chromium import page_until, tab
-from tests.e2e.running import Gateway, grown, running_gateway
+from tests.e2e.running import Gateway, running_gateway
 from tests.starved import judged
 
 RATE = 48_000
@@ -229,7 +229,7 @@ async def talked(gateway: Gateway, emulator: Emulator, file: Path, words: bytes,
         await page_until(page, "document.body.dataset.state === 'ended'")
         assert opened.faults == []
         await gateway.nobody_left()
-    assert not grown(before, await gateway.baseline())
+    assert not await gateway.grown_since(before)
     assert gateway.said("call ended")[-1]["fields"]["cause"] == "caller_hung_up"
     record = emulator.sessions[-1]
     assert record.violations == []

@@ -82,6 +82,13 @@ class Gateway:
                 seen.append(((await self.status())["tasks"], self.open_files(), self.threads()))
         return seen[-1]
 
+    async def grown_since(self, before: tuple[int, int, int], seconds: float = PATIENCE) -> str:
+        """What there is more of than `before`, still after `seconds`. A page's last connection is kept for 30 s: no leak."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while (more := grown(before, await self.baseline())) and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.5)
+        return more
+
     async def calls(self) -> list[dict[str, Any]]:
         """`GET /v1/calls`."""
         async with self.http.get(f"{self.url}/v1/calls") as response:

@@ -13,7 +13,7 @@ from gateway.emulator import Emulator
 from gateway.media.resample import Resampler
 from tests.audio import segment_correlations, speech
 from tests.chrome import RATE, ChromePeer, Samples
-from tests.e2e.running import Gateway, grown, running_gateway
+from tests.e2e.running import Gateway, running_gateway
 from tests.starved import judged
 
 CODECS = ("opus", "pcmu", "pcma", "g722")
@@ -115,7 +115,7 @@ def test_every_codec_twenty_calls_one_after_another_and_ten_at_once(tmp_path: Pa
                 results, _ = await judged(partial(together, gateway, emulator), good)
                 assert not bad(results), bad(results)
                 await gateway.nobody_left()
-                assert not grown(before, await gateway.baseline())
+                assert not await gateway.grown_since(before)
                 causes = [line["fields"]["cause"] for line in gateway.said("call ended")]
                 assert causes.count("caller_hung_up") >= 31
                 assert set(causes) <= {"caller_hung_up", "caller_gone"}  # the latter: calls of a trial that was given up
