@@ -614,6 +614,31 @@ def test_a_repeated_packet_is_a_duplicate_and_no_failure() -> None:
     asyncio.run(body())
 
 
+def test_the_first_words_may_come_before_the_keys() -> None:
+    """A caller's side of the handshake may be done first, and speaks at once; what came early is heard, from its beginning."""
+
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            leg, keys = pair.leg, pair.leg._rx
+            leg._rx = None
+            await pair.far.say(tone(440, MODEL_INPUT_RATE, 0.1))
+            async with asyncio.timeout(30):
+                while len(leg._early) < 5:
+                    await asyncio.sleep(0.001)
+            assert pair.sink.seconds == 0.0
+            pair.sink.connections = 0
+            leg._connected()
+            assert leg._rx is keys
+            await pair.sink.until(lambda: pair.sink.seconds >= 0.1)
+            assert leg.tally.srtp_failed == 0
+            leg._rx = None
+            for _ in range(2 * leg_module.MAX_EARLY):
+                leg._media(bytes(40), 0.0)
+            assert len(leg._early) == leg_module.MAX_EARLY
+
+    asyncio.run(body())
+
+
 def test_one_calls_bug_leaves_nine_neighbours_alone() -> None:
     async def body() -> None:
         mux = await UdpMux.open("127.0.0.1", 0)

@@ -53,6 +53,10 @@ QUIET_AFTER_BYE = 6.0
 """Seconds of complete silence after a BYE that mean the caller is gone. A BYE alone does not: browsers send one when the
 microphone is taken away, and go on."""
 
+MAX_EARLY = 64
+"""Media datagrams kept that came before the keys: a caller whose side of the handshake is done speaks at once, and those are the
+first words. More than a second of them is no overlap of two handshakes."""
+
 FAR_BUFFER = 0.06
 """Seconds that a browser's jitter buffer adds on a quiet network, before what we sent is heard."""
 
@@ -108,6 +112,7 @@ class WebRtcLeg:
         self._receiver = Receiver(self.codecs, offer.audio_level_id)
         self._hearing = Hearing(self._receiver, self._clock, self._listening, self.fail)
         self._sink: LegSink | None = None  # None before start, and again when nothing more may be told
+        self._early: list[tuple[bytes, float]] = []  # came before the keys, with the time; the newest of more give way
         self._rx: pylibsrtp.Session | None = None
         self._tx: pylibsrtp.Session | None = None
         self._media_at = 0.0
@@ -268,6 +273,9 @@ class WebRtcLeg:
         self._reached(SetupStage.DTLS)
         if self._sink is not None:  # not closed meanwhile, with last words still to be said
             self._sink.connected()
+        early, self._early = self._early, []
+        for data, at in early:
+            self._media(data, at)
 
     def _path_selected(self, local: str, remote: str, again: bool) -> None:
         if self._sink is not None:
@@ -288,8 +296,12 @@ class WebRtcLeg:
     def _media(self, data: bytes, now: float) -> None:
         """An SRTP or SRTCP datagram of this caller."""
         rx, sink = self._rx, self._sink
-        if rx is None or sink is None or len(data) < 12:
-            return  # before the keys are there it can't be read, and after the end nobody wants it
+        if sink is None or len(data) < 12:
+            return  # after the end nobody wants it
+        if rx is None:
+            if len(self._early) < MAX_EARLY:
+                self._early.append((data, now))
+            return
         if self._rough is not None and self._rough.loses_in(now):
             return
         try:
