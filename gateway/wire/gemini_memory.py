@@ -40,7 +40,6 @@ CUT_OFF_AT_ONCE = (
     "Bear that in mind, and do not answer this note.)"
 )
 RESULT = "(The function {name} that you have called gave this result: {result} Go on with it.)"
-NUDGE = "(Tell the caller what the function gave.)"
 OPENING = "(The call begins.)"
 """A conversation begins with a user's turn; one that the model has opened gets this before it."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.dialog.history import History, Role
+from gateway.dialog.nudge import NUDGE
 from gateway.dialog.transcript import CutOff
 from gateway.errors import PacketError
 from gateway.events import ModelConnected, ModelConnectFailed, ModelLeaving, ModelSwapped
@@ -30,7 +31,7 @@ from gateway.wire.gemini import Downlink
 from gateway.wire.gemini_breaker import Breaker
 from gateway.wire.gemini_faults import DEAF, GARBAGE, SILENT, STALLED, Failure, Kind
 from gateway.wire.gemini_floor import Cut, Floor
-from gateway.wire.gemini_memory import NUDGE, Reminder, Since, note_of, remind_new, remind_resumed, result_in_words
+from gateway.wire.gemini_memory import Reminder, Since, note_of, remind_new, remind_resumed, result_in_words
 from gateway.wire.gemini_moves import MOVES, Break, Connect, Decision, GiveUp, Leave, Listen, Phase, Step, Wait
 from gateway.wire.gemini_pulse import Ping
 from gateway.wire.gemini_reel import Ask, AskKind, Item, Mark, Reel

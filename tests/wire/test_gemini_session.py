@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from gateway.dialog.nudge import NUDGE
 from gateway.events import ModelConnected, ModelConnectFailed, ModelLeaving
 from gateway.model.base import GenerationComplete, ToolAnswer
 from gateway.wire.gemini_breaker import Breaker, Door
 from gateway.wire.gemini_faults import SILENT, STALLED, UNREACHABLE, Failure, rejected
-from gateway.wire.gemini_memory import NUDGE
 from gateway.wire.gemini_moves import MOVES, Break, Connect, GiveUp, Leave, Listen, Phase, Step, Wait
 from gateway.wire.gemini_reel import Strip
 from gateway.wire.gemini_session import MARGIN
