@@ -141,9 +141,11 @@ class GeminiSession:
             socket = await self._dial(profile, how.handle, seeded=bool(reminder.turns), limit=how.limit)
         except NotConnected as exc:
             return course.failed(exc.failure, self._loop.time())
-        self._socket = socket
         if reminder.turns:
+            # Nobody sends before what the service has to be reminded of; should we be stopped here, `close` finds the socket.
+            self._old = socket
             await self._put(socket, socket.link.seed(reminder.turns, complete=reminder.complete))
+        self._socket, self._old = socket, None
         now = self._loop.time()
         events = course.ready(now, now - began)
         if self._profile != profile:
