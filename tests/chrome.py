@@ -36,7 +36,7 @@ Samples = NDArray[np.int16]
 class ChromePeer:
     """One peer connection with one audio transceiver and, if wanted, a data channel.
 
-    `speech`: int16 mono 48 kHz, spoken once from the moment the connection stands, then silence. `codec`: the only one offered
+    `speech`: int16 mono 48 kHz, spoken once from the moment the engine sends, then silence. `codec`: the only one offered
     (None: the engine's own list). `heard`: int16 mono 48 kHz.
     """
 
@@ -47,7 +47,6 @@ class ChromePeer:
         self._blocks: list[Samples] = []
         self._tasks: list[asyncio.Task[None]] = []
         self.connected = asyncio.Event()
-        self.speaking_since = 0.0
         self.messages: list[str] = []
         self._last: dict[str, dict[str, Any]] = {}  # the last message of each type
         self._news = asyncio.Event()
@@ -128,14 +127,17 @@ class ChromePeer:
     async def _speak(self) -> None:
         loop = asyncio.get_running_loop()
         writer = self._generator.writable.get_writer()
-        start = self.speaking_since = loop.time()
-        block = 0
+        start = loop.time()
+        block, first = 0, -1  # of them all, and of the speech
         while True:
+            if first < 0 and await self._sends():
+                first = block
             start = max(start, loop.time() - BEHIND - block * 0.01)
             while block * 0.01 < loop.time() - start + AHEAD:
                 samples = np.zeros(BLOCK, np.int16)
-                piece = self._speech[block * BLOCK : (block + 1) * BLOCK]
-                samples[: len(piece)] = piece
+                if first >= 0:
+                    piece = self._speech[(block - first) * BLOCK : (block - first + 1) * BLOCK]
+                    samples[: len(piece)] = piece
                 data = webrtc.AudioDataInit(
                     format="s16",
                     sample_rate=RATE,
@@ -147,6 +149,11 @@ class ChromePeer:
                 await writer.write(webrtc.AudioData(data))
                 block += 1
             await asyncio.sleep(0.01)
+
+    async def _sends(self) -> bool:
+        """Whether a packet has left: the sender starts a moment after the connection stands, and drops what comes before."""
+        report = await self._transceiver.sender.get_stats()
+        return any(stats.type == "outbound-rtp" and stats.packets_sent > 0 for stats in report.values())
 
     async def _listen(self, track: webrtc.MediaStreamTrack) -> None:
         init = webrtc.MediaStreamTrackProcessorInit(track=track, max_buffer_size=1000)

@@ -94,7 +94,9 @@ class Mouth:
         unheard = self.playout.clear() + unplayed
         turn = self._turns.interrupted(unheard)
         if turn is None:
+            # Words may have come before their sound: nobody will hear them.
             self._answer = self._answer.next()
+            self._words.answer_over()
             return None
         self._account.interruptions += 1
         # Before the readers hear that it is over, the words up to the place where the caller's ears were.

@@ -20,11 +20,13 @@ MAX_WAITING = 32
 """Pieces that wait for the hook; the oldest gives way and counts as not judged. A minute and more of talk."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Piece:
     who: Who
     text: str
     judged: Callable[[Verdict], None]
+    verdict: Verdict | None = None
+    """Of one that gave way: the hook is not asked."""
 
 
 class Words:
@@ -47,7 +49,7 @@ class Words:
         self._pieces = {who: Pieces() for who in Who}
         self._held = Held()
         self._said = 0  # characters of the model's words so far
-        self._waiting: deque[_Piece] = deque()  # bounded by _queue
+        self._waiting: deque[_Piece] = deque()  # bounded by _queue; what gave way leaves with the verdict that is waited for
         self._wake = asyncio.Event()
 
     # --- what was said ---
@@ -108,7 +110,7 @@ class Words:
             self._wake.clear()
             while self._waiting:
                 piece = self._waiting.popleft()
-                self._judged(piece, await self._moderator.judge(piece.who, piece.text))
+                self._judged(piece, piece.verdict or await self._moderator.judge(piece.who, piece.text))
 
     @property
     def moderated(self) -> bool:
@@ -137,8 +139,10 @@ class Words:
 
     def _queue(self, piece: _Piece) -> None:
         assert self._moderator is not None, "asked only where there is a hook"
-        if len(self._waiting) >= MAX_WAITING:
-            self._judged(self._waiting.popleft(), self._moderator.unjudged("too many pieces wait"))
+        unasked = [waiting for waiting in self._waiting if waiting.verdict is None]
+        if len(unasked) >= MAX_WAITING:
+            # It keeps its place: the words that the hook is busy with were said before it.
+            unasked[0].verdict = self._moderator.unjudged("too many pieces wait")
         self._waiting.append(piece)
         self._wake.set()
 
