@@ -10,18 +10,17 @@ from prometheus_client import CollectorRegistry
 
 from gateway.access import ApiKey
 from gateway.http.auth import cross_origin, require_key
+from gateway.http.body import BODY_TIMEOUT, MAX_BODY_BYTES
 from gateway.http.calls import Calls
 from gateway.http.ops import Admin, Probes
 from gateway.http.page import WEB_ROOT, Page
 from gateway.http.problem import problems
 from gateway.http.trouble import BreakModel, Trouble
 from gateway.http.watch import Unwatched, Watch, timed
-from gateway.http.whip import BODY_TIMEOUT, Answer, Whip
+from gateway.http.whip import Answer, Whip
 from gateway.profile import Profile
 from gateway.registry import Registry
 from gateway.wire.whip import IceServer
-
-MAX_BODY_BYTES = 64 * 1024
 
 
 def make_app(

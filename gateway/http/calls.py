@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -17,12 +16,16 @@ from gateway.dialog.lifecycle import State
 from gateway.errors import SignalingError
 from gateway.events import EndReason
 from gateway.http.auth import KEY
-from gateway.http.whip import BODY_TIMEOUT, live_call, read_body
-from gateway.profile import Change, Profile
+from gateway.http.body import BODY_TIMEOUT, MAX_BODY_BYTES, read_json
+from gateway.http.whip import live_call
+from gateway.profile import MAX_INSTRUCTION, Change, Profile
 from gateway.registry import Registry
 
 MAX_FAULTS = 10
 """Of a change that are told."""
+
+MAX_CHANGE_BYTES = 12 * MAX_INSTRUCTION + MAX_BODY_BYTES
+"""A character takes twelve bytes at most: two escapes of six."""
 
 
 def call_json(call: Call) -> dict[str, object]:
@@ -36,12 +39,8 @@ def call_json(call: Call) -> dict[str, object]:
     }
 
 
-def read_change(raw: bytes) -> Change:
-    """What a PATCH asks for. Raises SignalingError; what the profile does not allow is found by the call."""
-    try:
-        wanted: Any = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise SignalingError("the body is no JSON") from None
+def read_change(wanted: Any) -> Change:
+    """What the JSON of a PATCH asks for. Raises SignalingError; what the profile does not allow is found by the call."""
     names = [field.name for field in fields(Change)]
     if not isinstance(wanted, dict) or not wanted:
         raise SignalingError(f"the body is an object with any of {', '.join(names)}", code="bad_change")
@@ -102,7 +101,7 @@ class Calls:
 
     async def change(self, request: web.Request) -> web.Response:
         """Another instruction, other tools, another voice or language from now on; the answer says how the model was told."""
-        change = read_change(await read_body(request, "application/json", self._body_timeout))
+        change = read_change(await read_json(request, self._body_timeout, MAX_CHANGE_BYTES))
         call = live_call(self._registry, request.match_info["call_id"])
         updated = await call.change(change)
         # 202: taken, and to be told as soon as there is a session that takes it.

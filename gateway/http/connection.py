@@ -1,6 +1,6 @@
 """One client's TCP connection, with the limits that aiohttp leaves to others: how many there may be, and how slow they may be.
 
-Heads have a deadline here, bodies have theirs where they are read (`whip.read_body`), idle connections a keep-alive time-out.
+Heads have a deadline here, bodies have theirs where they are read (`body.read_body`), idle connections a keep-alive time-out.
 What goes wrong below the application (hardly HTTP, a bug in a handler) is answered as a problem too, and never with a traceback.
 """
 

@@ -55,5 +55,4 @@ _DETAILS = {
     404: "nothing is here",
     405: "this resource does not take that method; see Allow",
     408: "the body took too long",
-    413: "the body is larger than anything this server takes",
 }

@@ -5,15 +5,15 @@ What is asked for is a JSON object with a `kind`; the model's side is broken in 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from aiohttp import web
 
 from gateway.errors import Conflict, SignalingError, Unprocessable
-from gateway.http.whip import live_call, read_body
+from gateway.http.body import read_json
+from gateway.http.whip import live_call
 from gateway.registry import Registry
 
 BreakModel = Callable[[str, str], bool]
@@ -64,7 +64,7 @@ class Trouble:
 
     async def make(self, request: web.Request) -> web.Response:
         """202 with the trouble as it was understood."""
-        kind, numbers = read_trouble(await read_body(request, "application/json", self._body_timeout))
+        kind, numbers = read_trouble(await read_json(request, self._body_timeout))
         call = live_call(self._registry, request.match_info["call_id"])
         if kind == "loss":
             if not isinstance(call.leg, LossyLeg):
@@ -75,17 +75,13 @@ class Trouble:
         return web.json_response({"kind": kind} | numbers, status=202)
 
 
-def read_trouble(raw: bytes) -> tuple[str, dict[str, float]]:
+def read_trouble(wanted: object) -> tuple[str, dict[str, float]]:
     """The kind of trouble and its numbers, those left out at their defaults. Raises SignalingError."""
-    try:
-        wanted: Any = json.loads(raw)
-    except (ValueError, RecursionError):
-        raise SignalingError("the body is no JSON") from None
-    kind = wanted.pop("kind", None) if isinstance(wanted, dict) else None
-    if not isinstance(kind, str) or kind not in KINDS:
+    kind = wanted.get("kind") if isinstance(wanted, dict) else None
+    if not isinstance(wanted, dict) or not isinstance(kind, str) or kind not in KINDS:
         raise SignalingError(f"the body is an object whose kind is one of {', '.join(KINDS)}")
     fields = KINDS[kind]
-    if unknown := wanted.keys() - fields.keys():
+    if unknown := wanted.keys() - fields.keys() - {"kind"}:
         raise SignalingError(f"{kind} takes {', '.join(fields) or 'nothing else'}: not {min(unknown)[:40]}")
     return kind, {name: _number(name, wanted.get(name, field.default), field) for name, field in fields.items()}
 

@@ -18,9 +18,10 @@ from gateway.access import ApiKey, find_key, pick
 from gateway.call import Call
 from gateway.dialog.context import fill, names
 from gateway.dialog.lifecycle import State
-from gateway.errors import NotFound, Refused, SignalingError, Unauthorized, UnsupportedMedia
+from gateway.errors import NotFound, Refused, SignalingError, Unauthorized
 from gateway.events import EndReason, LegKind, SetupStage, StageReached
 from gateway.http.auth import KEY
+from gateway.http.body import BODY_TIMEOUT, read_body
 from gateway.http.watch import ARRIVED, Watch
 from gateway.legs.base import Leg
 from gateway.profile import Profile
@@ -29,9 +30,6 @@ from gateway.wire.sdp import Offer, parse_offer
 from gateway.wire.whip import FRAGMENT_TYPE, SDP_TYPE, Fragment, IceServer, check_if_match, ice_server_links, parse_fragment
 
 log = logging.getLogger(__name__)
-
-BODY_TIMEOUT = 10.0
-"""Seconds for a body of at most 64 KiB: slower is an attack, or no network to talk over."""
 
 # The closed list of gateway_sdp_rejected_total; what is not here does not parse.
 _REJECTIONS = {
@@ -61,19 +59,6 @@ class WhipLeg(Leg, Protocol):
 
 Answer = Callable[[Offer, float], Awaitable[tuple[WhipLeg, str]]]
 """Makes a leg for an offer that came in at that loop time, and the SDP answer with all our candidates."""
-
-
-async def read_body(request: web.Request, media_type: str, patience: float) -> bytes:
-    """The body, of the type this resource takes, in time. Raises UnsupportedMedia, SignalingError; aiohttp's 408 and 413."""
-    if request.content_type != media_type or request.headers.get("Content-Encoding", "identity") != "identity":
-        raise UnsupportedMedia(f"send {media_type}, not compressed")
-    try:
-        async with asyncio.timeout(patience):
-            return await request.read()
-    except TimeoutError:
-        raise web.HTTPRequestTimeout from None
-    except web.RequestPayloadError:
-        raise SignalingError("the body broke off or is not framed as it says") from None
 
 
 def live_call(registry: Registry, call_id: str) -> Call:

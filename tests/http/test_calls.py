@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import aiohttp
@@ -17,6 +18,7 @@ from gateway.events import CallEnded, EndReason
 from gateway.http.app import make_admin_app
 from gateway.http.listen import listen
 from gateway.http.page import WEB_ROOT
+from gateway.profile import MAX_INSTRUCTION
 from tests.http.house import API, House, described, problem, run
 
 # --- /v1 ---
@@ -304,6 +306,9 @@ def test_a_change_says_what_was_done() -> None:
     ("body_", "status", "code", "part"),
     [
         ("{", 400, "bad_request", "no JSON"),
+        ('{"instructions": "\\ud83d"}', 400, "bad_request", "no JSON"),
+        ('{"instructions": NaN}', 400, "bad_request", "no JSON"),
+        ("[" * 60_000, 400, "bad_request", "no JSON"),
         ("[]", 400, "bad_change", "an object with any of instructions, tools, voice, language"),
         ("{}", 400, "bad_change", "an object with any of"),
         ('{"greeting": "Hi"}', 400, "bad_change", "greeting: unknown"),
@@ -322,6 +327,26 @@ def test_what_a_change_may_not_say(body_: str, status: int, code: str, part: str
         await problem(response, status, code)
         assert part in (await response.json())["detail"]
         assert not any(session.updates for session in gateway.model.sessions)
+
+    run(body)
+
+
+@pytest.mark.parametrize("escaped", [True, False])
+def test_the_longest_instruction_fits_a_change(escaped: bool) -> None:
+    async def body(gateway: House) -> None:
+        await gateway.call()
+        (call,) = gateway.registry.calls()
+        path, headers = f"/v1/calls/{call.call_id}", {"Content-Type": "application/json"}
+
+        def change(text: str) -> bytes:
+            return json.dumps({"instructions": text}, ensure_ascii=escaped).encode()
+
+        longest = "\N{WAVING HAND SIGN}" * MAX_INSTRUCTION
+        assert (await gateway.http.patch(path, data=change(longest), headers=headers)).status == 200
+        assert gateway.model.sessions[0].updates[-1].system_instruction == longest
+        await problem(await gateway.http.patch(path, data=change(longest + "x"), headers=headers), 400, "bad_change")
+        found = await problem(await gateway.http.patch(path, data=change("x" * 2**21), headers=headers), 413, "too_large")
+        assert "1265536 bytes" in found["detail"]
 
     run(body)
 
