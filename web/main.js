@@ -126,8 +126,9 @@ function caption(line) {
 	item.children[2].textContent = line.text.slice(line.spoken);
 	$('captions-empty').hidden = true;
 	follow();
-	// A screen reader is told whole lines, not every word.
-	if (line.final) $('spoken').textContent = `${line.role === 'user' ? 'You' : 'Model'}: ${line.text}`;
+	// A screen reader is told whole lines, not every word; of an answer that was cut off, what was heard.
+	const heard = line.text.slice(0, line.spoken).trim();
+	if (line.final && heard) $('spoken').textContent = `${line.role === 'user' ? 'You' : 'Model'}: ${heard}`;
 }
 
 // --- response time ---
