@@ -37,6 +37,7 @@ class Account:
         self._underruns = 0
         self._underrun_seconds = 0.0
         self._speaking = 0.0
+        self._stretched = 0.0
         self._overflow = 0.0
 
     def add(self, turn: Turn) -> None:
@@ -61,6 +62,7 @@ class Account:
             playout_underruns=playout.underruns - self._underruns,
             playout_underrun_seconds=playout.underrun_seconds - self._underrun_seconds,
             playout_speaking_seconds=playout.speaking_seconds - self._speaking,
+            playout_stretched_seconds=playout.stretched_seconds - self._stretched,
             playout_overflow_seconds=playout.overflow_seconds - self._overflow,
             pacer_lag=tuple(self.pacer_lag),
         )
@@ -70,6 +72,7 @@ class Account:
         self._dropped = uplink.dropped
         self._underruns, self._underrun_seconds = playout.underruns, playout.underrun_seconds
         self._speaking, self._overflow = playout.speaking_seconds, playout.overflow_seconds
+        self._stretched = playout.stretched_seconds
         return report
 
     def summary(self, seconds: float) -> CallSummary:

@@ -247,6 +247,13 @@ class TokensUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class ContextRead:
+    """The model has read its whole context, `tokens` long, to answer; once or more in a turn."""
+
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class ModelConnected:
     """A model session is set up. `kind` initial|goaway|error|drain|rotate."""
 
@@ -364,6 +371,10 @@ class MediaReport:
     duplicate: int = 0
     malformed: int = 0
     srtp_failed: int = 0
+    channel_malformed: int = 0
+    """On the data channel: what makes no sense."""
+    channel_excess: int = 0
+    """On the data channel: what is too long or too much."""
     fec_seconds: float = 0.0
     plc_seconds: float = 0.0
     silence_seconds: float = 0.0
@@ -415,6 +426,7 @@ class CallReport:
     playout_underruns: int = 0
     playout_underrun_seconds: float = 0.0
     playout_speaking_seconds: float = 0.0
+    playout_stretched_seconds: float = 0.0
     playout_overflow_seconds: float = 0.0
     pacer_lag: tuple[float, ...] = ()
 
@@ -473,6 +485,7 @@ CallEvent = (
     | Interrupted
     | TurnEnded
     | TokensUsed
+    | ContextRead
     | ModelConnected
     | ModelClosed
     | ModelConnectFailed

@@ -23,6 +23,7 @@ from gateway.events import (
     CallSetUp,
     CallStarted,
     ClientReady,
+    ContextRead,
     DisconnectBot,
     EndReason,
     Interrupted,
@@ -446,6 +447,7 @@ def test_typed_words_captions_tokens_and_the_account() -> None:
             GenerationComplete(),
             TokensUsed("output", "audio", "plain", 25),
             TokensUsed("input", "text", "plain", 7),
+            ContextRead(7),
             TurnComplete(),
         )
         await clock.until(lambda: bool(stage.turns()))
@@ -455,6 +457,7 @@ def test_typed_words_captions_tokens_and_the_account() -> None:
         assert stage.turns()[0].kind is TurnKind.TEXT
         assert len(stage.diary.of(ModelStartedSpeaking)) == len(stage.diary.of(ModelStoppedSpeaking)) == 1
         assert stage.call.view().tokens == {"input": 7, "output": 25}
+        assert stage.diary.of(ContextRead) == [ContextRead(7)]
         await asyncio.sleep(6.0)
         assert stage.diary.of(CallReport)
         stage.call.hang_up(EndReason.CALLER_HUNG_UP)

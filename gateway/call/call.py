@@ -29,6 +29,7 @@ from gateway.events import (
     CallSetUp,
     CallStarted,
     ClientMessage,
+    ContextRead,
     DisconnectBot,
     EndReason,
     ModelClosed,
@@ -321,6 +322,8 @@ class Call:
                     self._mouth.generated()
                 case TokensUsed():
                     self._conduct.spent(event)
+                case ContextRead():
+                    self._say(event)
                 case ModelMessageSkipped():
                     self._account.errors += 1
                     self._say(event)

@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 from gateway.dialog.history import History
 from gateway.dialog.transcript import CutOff
 from gateway.events import (
+    ContextRead,
     ModelClosed,
     ModelConnected,
     ModelConnectFailed,
@@ -109,6 +110,7 @@ ModelEvent = (
     | ModelLeaving
     | ModelConnectFailed
     | TokensUsed
+    | ContextRead
     | ModelConnected
     | ModelClosed
     | ModelMessageSkipped

@@ -241,7 +241,7 @@ class CallLog:
                 account.packets_out += event.packets_out
                 account.lost_in += event.lost_in
                 account.lost_out += event.lost_out
-                account.malformed += event.malformed + event.srtp_failed
+                account.malformed += event.malformed + event.srtp_failed + event.channel_malformed + event.channel_excess
                 account.concealed += event.fec_seconds + event.plc_seconds
             case CallReport():
                 account = self._account(info)

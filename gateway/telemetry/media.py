@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.events import MediaReport, PathSelected
+from gateway.events import MediaReport, PacketsWithheld, PathSelected
 from gateway.telemetry.labels import CANDIDATES, JITTER, LOSS, MOS, PATH, RTT, closed
 from gateway.telemetry.quality import BAD, Health, mos
 from gateway.telemetry.series import Make
@@ -20,6 +20,12 @@ class MediaMetrics:
         self._reordered = counters("rtp_reordered_total", "Packets that came after a later one.", "leg")
         self._duplicate = counters("rtp_duplicate_total", "Packets that came twice.", "leg")
         self._malformed = counters("rtp_malformed_total", "RTP, RTCP or payloads that do not parse.", "leg")
+        self._channel = counters(
+            "data_channel_dropped_total", "Of callers on the data channel: what makes no sense, or is over a limit.", "reason"
+        )
+        self._withheld = counters(
+            "rtp_withheld_total", "Packets thrown away for a demonstration; callers asked for it.", "leg", "dir"
+        )
         self._srtp_failed = make.counter("srtp_auth_failures_total", "SRTP packets with a wrong authentication tag.")
         self._loss_ratio = histograms("rtp_loss_ratio", "Loss in one window of a call.", LOSS, "leg", "dir")
         self._jitter = histograms("rtp_jitter_seconds", "RFC 3550 interarrival jitter.", JITTER, "leg", "dir")
@@ -57,6 +63,8 @@ class MediaMetrics:
         self._duplicate(leg).inc(report.duplicate)
         self._malformed(leg).inc(report.malformed)
         self._srtp_failed.inc(report.srtp_failed)
+        self._channel("malformed").inc(report.channel_malformed)
+        self._channel("limit").inc(report.channel_excess)
         self._concealed(leg, "fec").inc(report.fec_seconds)
         self._concealed(leg, "plc").inc(report.plc_seconds)
         self._concealed(leg, "silence").inc(report.silence_seconds)
@@ -72,6 +80,11 @@ class MediaMetrics:
         for direction in health.media(report):
             self._one_way(direction).inc()
         self.changed(leg, before, health.bad)
+
+    def withheld(self, leg: str, event: PacketsWithheld) -> None:
+        """A demonstration of a bad network is over."""
+        self._withheld(leg, "in").inc(event.lost_in)
+        self._withheld(leg, "out").inc(event.lost_out)
 
     def path(self, event: PathSelected) -> None:
         """ICE has a path, or another one."""

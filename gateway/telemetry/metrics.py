@@ -26,6 +26,7 @@ from gateway.events import (
     CallReport,
     CallSetUp,
     CallStarted,
+    ContextRead,
     Interrupted,
     LegKind,
     MediaReport,
@@ -36,6 +37,7 @@ from gateway.events import (
     ModelMessageSkipped,
     ModelSwapped,
     Moderated,
+    PacketsWithheld,
     PathSelected,
     StageReached,
     StateChanged,
@@ -125,6 +127,8 @@ class Metrics:
                 self._reported(info, event)
             case TokensUsed():
                 self._sessions.used(self._model(info), event)
+            case ContextRead():
+                self._sessions.read(self._model(info), event)
             case TurnEnded(turn=turn):
                 self._turns.ended(self._leg(info), self._model(info), turn)
             case CallerStartedSpeaking() | Interrupted():
@@ -133,6 +137,8 @@ class Metrics:
                 self._stage(self._leg(info), closed(stage, STAGES)).observe(seconds)
             case PathSelected():
                 self._media.path(event)
+            case PacketsWithheld():
+                self._media.withheld(self._leg(info), event)
             case ModelConnected() | ModelClosed():
                 self._model_changed(info, event)
             case ModelConnectFailed():

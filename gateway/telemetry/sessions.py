@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from gateway.dialog.prices import AS_OF
-from gateway.events import ModelConnected, ModelConnectFailed, ModelLeaving, ModelSwapped, TokensUsed
+from gateway.events import ContextRead, ModelConnected, ModelConnectFailed, ModelLeaving, ModelSwapped, TokensUsed
 from gateway.telemetry.labels import (
     CLOSE_CODES,
     CONNECT_KINDS,
+    CONTEXT,
     DIRECTIONS,
     LEAD,
     MODALITIES,
@@ -36,6 +37,7 @@ class SessionMetrics:
             "budget_used_ratio", "Share of the gateway's daily budget that is used up, by its tightest limit."
         )
         self._tokens = counters("model_tokens_total", "Tokens the model reports.", "model", "direction", "modality", "class")
+        self._context = histograms("model_context_tokens", "The context that the model read to answer.", CONTEXT, "model")
         self._resumptions = counters("model_resumptions_total", "Sessions that went on on another socket.", "model", "result")
         self._goaways = counters("model_goaway_total", "Announced ends of a model connection.", "model")
         self._goaway_lead = histograms("model_goaway_lead_seconds", "How long before the end it was announced.", LEAD, "model")
@@ -83,6 +85,10 @@ class SessionMetrics:
             self._cost(model).inc(event.usd)
         labels = closed(event.direction, DIRECTIONS), closed(event.modality, MODALITIES), closed(event.kind, TOKEN_CLASSES)
         self._tokens(model, *labels).inc(event.tokens)
+
+    def read(self, model: str, event: ContextRead) -> None:
+        """An answer was made."""
+        self._context(model).observe(event.tokens)
 
     def set_budget_used(self, ratio: float) -> None:
         """How much of the gateway's day is spent."""

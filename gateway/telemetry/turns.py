@@ -44,6 +44,9 @@ class TurnMetrics:
         self._underruns = counters("playout_underruns_total", "Gaps inside an answer.", "leg")
         self._underrun_seconds = counters("playout_underrun_seconds_total", "Seconds of such gaps.", "leg")
         self._speaking = counters("playout_speaking_seconds_total", "Seconds of answers played.", "leg")
+        self._stretched = counters(
+            "playout_stretched_seconds_total", "Seconds added to pauses between words while more was waited for.", "leg"
+        )
         self._discarded = counters("playout_discarded_seconds_total", "Answer seconds never played.", "reason")
         self._pacer_lag = histograms("pacer_lag_seconds", "Tick due to tick done.", LAG, "leg")
 
@@ -77,6 +80,7 @@ class TurnMetrics:
         self._underruns(leg).inc(report.playout_underruns)
         self._underrun_seconds(leg).inc(report.playout_underrun_seconds)
         self._speaking(leg).inc(report.playout_speaking_seconds)
+        self._stretched(leg).inc(report.playout_stretched_seconds)
         self._discarded("overflow").inc(report.playout_overflow_seconds)
         for metric, samples in (
             (self._uplink_added(leg), report.uplink_added),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.errors import PacketError
-from gateway.events import TokensUsed
+from gateway.events import ContextRead, TokensUsed
 
 Bucket = tuple[str, str, str]
 """direction, modality, kind: the fields of `TokensUsed`."""
@@ -33,12 +33,20 @@ class TurnUsage:
         """Count from zero again."""
         self._seen.clear()
 
-    def report(self, usage: Mapping[str, Any]) -> list[TokensUsed]:
+    def report(self, usage: Mapping[str, Any]) -> list[TokensUsed | ContextRead]:
         """What `usage` adds to the reports of this turn so far. Raises PacketError."""
         counted = count(usage)
         grown = counted - self._seen  # keeps what is positive
         self._seen |= counted
-        return [TokensUsed(*bucket, tokens) for bucket, tokens in sorted(grown.items())]
+        events: list[TokensUsed | ContextRead] = [TokensUsed(*bucket, tokens) for bucket, tokens in sorted(grown.items())]
+        if any(_of_context(bucket) for bucket in grown):
+            events.append(ContextRead(sum(tokens for bucket, tokens in counted.items() if _of_context(bucket))))
+        return events
+
+
+def _of_context(bucket: Bucket) -> bool:
+    direction, _, kind = bucket
+    return direction == "input" and kind != "tool"
 
 
 def count(usage: Mapping[str, Any]) -> Counter[Bucket]:

@@ -76,14 +76,14 @@ def opening(label: bytes) -> bytes:
 def test_chunks_that_make_no_sense_are_counted() -> None:
     async def body(pair: WebRtcPair, channel: Channel) -> None:
         assert channel.is_open
-        before = pair.leg.tally.malformed
+        before = pair.leg.tally.channel_malformed
         await send(pair, InitChunk(), CookieAckChunk(), tag=0)  # an INIT must be alone
         await send(pair, data_chunk(pair, tsn=0, stream=50, protocol=WEBRTC_DCEP, data=opening(b"\xff\xfe")))  # label is no UTF-8
         broken = ReconfigChunk()
         broken.params.append((13, b"\0"))  # a parameter cut short
         await send(pair, broken)
         await arrived(pair)
-        assert pair.leg.tally.malformed >= before + 3
+        assert pair.leg.tally.channel_malformed >= before + 3
 
     on_pair(body)
 
@@ -94,7 +94,7 @@ def test_an_open_channel_cannot_be_opened_again_and_an_ack_needs_an_open() -> No
         for tsn, stream, data in ((0, ours, opening(b"rtvi")), (1, 77, b"\x02"), (2, 78, b"\x03short")):
             await send(pair, data_chunk(pair, tsn=tsn, stream=stream, protocol=WEBRTC_DCEP, data=data))
         await arrived(pair)
-        assert pair.leg.tally.malformed >= 2
+        assert pair.leg.tally.channel_malformed >= 2
         assert channel.is_open
 
     on_pair(body)
@@ -107,7 +107,7 @@ def test_messages_on_streams_without_a_channel_go_nowhere() -> None:
         await send(pair, data_chunk(pair, tsn=1, stream=pair.far.channel.id, protocol=12345, data=text))
         await arrived(pair)
         assert pair.sink.messages == []
-        assert pair.leg.tally.malformed == 2
+        assert pair.leg.tally.channel_malformed == 2
         assert channel.received == 0
 
     on_pair(body)
@@ -129,6 +129,7 @@ def test_streams_are_limited() -> None:
             await send(pair, data_chunk(pair, tsn=index, stream=1000 + index, protocol=WEBRTC_STRING, data=b"x"))
         await arrived(pair)
         assert len(channel._inbound_streams) <= MAX_STREAMS
+        assert pair.leg.tally.malformed == 0, "that is for RTCP"
 
     on_pair(body)
 
@@ -154,7 +155,7 @@ def test_a_message_without_an_end_is_limited() -> None:
                 await arrived(pair)
         held = sum(len(chunk.user_data) for stream in channel._inbound_streams.values() for chunk in stream.reassembly)
         assert held < 200_000
-        assert pair.leg.tally.malformed > 100
+        assert pair.leg.tally.channel_excess > 100
 
     on_pair(body)
 
@@ -167,7 +168,7 @@ def test_a_message_too_long_is_refused_and_the_longest_is_not() -> None:
         padding = " " * (MAX_MESSAGE_BYTES - len('{"label":"rtvi-ai","type":"client-ready"}'))
         channel_.send('{"label":"rtvi-ai","type":"client-ready"}' + padding)
         await pair.sink.until(lambda: pair.sink.messages == [ClientReady()])
-        assert pair.leg.tally.malformed == 1
+        assert (pair.leg.tally.channel_excess, pair.leg.tally.channel_malformed) == (1, 0)
         assert channel.received == 1
 
     on_pair(body)

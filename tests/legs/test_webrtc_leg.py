@@ -389,7 +389,7 @@ def test_twenty_messages_a_second_and_no_more() -> None:
             pair.far.post("client-ready")
             await pair.sink.until(lambda: ClientReady() in pair.sink.messages)
             assert 20 <= len(pair.sink.messages) <= 25
-            assert pair.leg.tally.malformed >= 35
+            assert pair.leg.tally.channel_excess >= 35
             assert pair.sink.failed == []
 
     asyncio.run(body())
@@ -403,7 +403,7 @@ def test_a_message_that_makes_no_sense_is_counted() -> None:
                 pair.far.channel.send(text)
             pair.far.post("client-ready")
             await pair.sink.until(lambda: bool(pair.sink.messages))
-            assert pair.leg.tally.malformed == 4
+            assert (pair.leg.tally.channel_malformed, pair.leg.tally.malformed) == (4, 0)
             assert pair.sink.messages == [ClientReady()]
 
     asyncio.run(body())

@@ -15,7 +15,7 @@ import uvloop
 from websockets.asyncio.server import ServerConnection
 
 from gateway.errors import ModelError, ModelRefused, ModelUnavailable
-from gateway.events import ModelClosed, ModelConnected, ModelLeaving, ModelMessageSkipped, ModelSwapped, TokensUsed
+from gateway.events import ContextRead, ModelClosed, ModelConnected, ModelLeaving, ModelMessageSkipped, ModelSwapped, TokensUsed
 from gateway.model import connection
 from gateway.model.base import (
     AudioOut,
@@ -323,7 +323,12 @@ def test_a_conversation_keeps_its_order_across_turns(tmp_path: Path, way: Way) -
                 if n % 3 == 0:
                     want.append(OutputTranscript(f" {n}"))
                 want.append(AudioOut(chunk, 0.0))
-            want += [GenerationComplete(), TokensUsed("input", "unknown", "plain", 10 + turn), TurnComplete()]
+            want += [
+                GenerationComplete(),
+                TokensUsed("input", "unknown", "plain", 10 + turn),
+                ContextRead(10 + turn),
+                TurnComplete(),
+            ]
         want += [ModelInterrupted(0.0), ModelLeaving(50.0), ModelClosed("1000")]
         assert timeless(events) == want
         assert isinstance(ended, ModelUnavailable)

@@ -43,6 +43,7 @@ cpu_throttled_seconds_total admission_refused_total{reason} budget_used_ratio au
 sdp_rejected_total{reason} udp_dropped_total{reason} srtp_auth_failures_total http_requests_total{route,method,status}
 http_request_seconds{route} build_info{version,revision,python,aiortc} draining drain_remaining_calls
 config_loaded_timestamp_seconds ice_selected_total{local_type,remote_type} ice_pair_switches_total{result}
+model_context_tokens{model}
 """
 """What operators were promised: names and labels that dashboards and alerts are built on."""
 

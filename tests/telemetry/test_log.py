@@ -209,7 +209,17 @@ def tell(*events: CallEvent, info: CallInfo = INFO, to: CallLog | None = None) -
 
 def test_a_call_leaves_its_lines(lines: io.StringIO) -> None:
     summary = CallSummary(61.5, 4, 1, 2, 0, {"input": 900, "output": 450}, 0.84)
-    media = MediaReport(5.0, packets_in=250, packets_out=250, lost_in=3, lost_out=1, malformed=1, srtp_failed=1, plc_seconds=0.06)
+    media = MediaReport(
+        5.0,
+        packets_in=250,
+        packets_out=250,
+        lost_in=3,
+        lost_out=1,
+        malformed=1,
+        srtp_failed=1,
+        channel_malformed=1,
+        plc_seconds=0.06,
+    )
     tell(
         CallStarted(),
         StageReached(SetupStage.ANSWER, 0.01, 0.01),
@@ -257,7 +267,7 @@ def test_a_call_leaves_its_lines(lines: io.StringIO) -> None:
         "packets_out": 500,
         "lost_in": 6,
         "lost_out": 2,
-        "malformed": 4,
+        "malformed": 6,
         "concealed_seconds": 0.12,
         "underruns": 2,
         "uplink_dropped_seconds": 0.5,

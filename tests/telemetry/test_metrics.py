@@ -21,6 +21,7 @@ from gateway.events import (
     CallSetUp,
     CallStarted,
     CallSummary,
+    ContextRead,
     EndReason,
     Interrupted,
     LegKind,
@@ -33,6 +34,7 @@ from gateway.events import (
     ModelMessageSkipped,
     ModelSwapped,
     Moderated,
+    PacketsWithheld,
     PathSelected,
     SetupStage,
     StageReached,
@@ -265,6 +267,8 @@ def test_media_windows_add_up() -> None:
         duplicate=4,
         malformed=6,
         srtp_failed=7,
+        channel_malformed=8,
+        channel_excess=9,
         fec_seconds=0.1,
         plc_seconds=0.2,
         silence_seconds=0.3,
@@ -293,6 +297,8 @@ def test_media_windows_add_up() -> None:
     ):
         assert b.value(name, leg="webrtc", **label) == value, name
     assert b.value("srtp_auth_failures_total") == 14
+    assert b.value("data_channel_dropped_total", reason="malformed") == 16
+    assert b.value("data_channel_dropped_total", reason="limit") == 18
     assert b.value("rtp_loss_ratio_count", leg="webrtc", dir="out") is None
     kinds = {k: b.value("audio_concealed_seconds_total", leg="webrtc", kind=k) for k in ("fec", "plc", "silence")}
     assert kinds == {"fec": 0.2, "plc": 0.4, "silence": 0.6}
@@ -312,6 +318,7 @@ def test_call_buffers_are_sampled() -> None:
             playout_underruns=2,
             playout_underrun_seconds=0.2,
             playout_speaking_seconds=4.0,
+            playout_stretched_seconds=0.3,
             playout_overflow_seconds=0.7,
             pacer_lag=(0.001,),
         )
@@ -327,6 +334,7 @@ def test_call_buffers_are_sampled() -> None:
     assert b.value("playout_underruns_total", leg="webrtc") == 2
     assert b.value("playout_underrun_seconds_total", leg="webrtc") == 0.2
     assert b.value("playout_speaking_seconds_total", leg="webrtc") == 4.0
+    assert b.value("playout_stretched_seconds_total", leg="webrtc") == 0.3
     assert b.value("playout_discarded_seconds_total", reason="overflow") == 0.7
 
 
@@ -337,6 +345,21 @@ def test_tokens_and_skipped_messages() -> None:
     assert b.value("model_tokens_total", modality="audio", **tokens) == 250
     assert b.value("model_tokens_total", modality="other", **tokens) == 1
     assert b.value("model_messages_skipped_total", model="gemini-live") == 1
+
+
+def test_the_context_that_was_read() -> None:
+    b = Bench()
+    b.see(CallStarted(), ContextRead(900), ContextRead(20_000))
+    for edge, count in (("1000.0", 1), ("16000.0", 1), ("32000.0", 2)):
+        assert b.value("model_context_tokens_bucket", model="gemini-live", le=edge) == count
+    assert b.value("model_context_tokens_sum", model="gemini-live") == 20_900
+
+
+def test_packets_thrown_away_for_a_demonstration_can_be_told_from_lost_ones() -> None:
+    b = Bench()
+    b.see(CallStarted(), PacketsWithheld(10.0, 50, 40, 0.6, 0.2), PacketsWithheld(1.0, 1, 2, 0.0, 0.0))
+    assert b.value("rtp_withheld_total", leg="webrtc", dir="in") == 51
+    assert b.value("rtp_withheld_total", leg="webrtc", dir="out") == 42
 
 
 def test_the_workers_own_gauges() -> None:
@@ -468,7 +491,7 @@ def everything() -> list[CallEvent]:
     events += [CallReport(5.0, playout_underruns=1, playout_underrun_seconds=1.0)]
     events += [TokensUsed("input", "text", "plain", 1, usd=0.1)]
     events += [Moderated(w, a, "why", f) for w, a, f in itertools.product(labels.SPEAKERS, labels.RULINGS, (False, True))]
-    events += [StateChanged(State.ENDING, EndReason.IDLE)]
+    events += [ContextRead(5_000), PacketsWithheld(10.0, 50, 40, 0.6, 0.2), StateChanged(State.ENDING, EndReason.IDLE)]
     return events
 
 
@@ -505,4 +528,4 @@ def test_an_event_that_nobody_counts_is_no_error() -> None:
     before = b.series()
     b.see(ModelHeard("words that must not show"))
     assert b.series() == before
-    assert b"words" not in generate_latest(b.registry)
+    assert b"must not show" not in generate_latest(b.registry)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import PacketError
-from gateway.events import TokensUsed
+from gateway.events import ContextRead, TokensUsed
 from gateway.wire.gemini import Downlink
 from gateway.wire.gemini_usage import TurnUsage, count
 
@@ -29,6 +29,7 @@ def test_the_reference() -> None:
         TokensUsed("input", "audio", "plain", 250),
         TokensUsed("input", "text", "plain", 60),
         TokensUsed("output", "audio", "plain", 92),
+        ContextRead(310),
     ]
 
 
@@ -71,7 +72,17 @@ def test_within_a_turn_only_the_growth_counts_and_turns_add_up() -> None:
     assert usage.report({"promptTokenCount": 100, "responseTokenCount": 25}) == [TokensUsed("output", "unknown", "plain", 15)]
     assert usage.report({"promptTokenCount": 100, "responseTokenCount": 25}) == []
     usage.new_turn()
-    assert usage.report({"promptTokenCount": 130}) == [TokensUsed("input", "unknown", "plain", 130)]
+    assert usage.report({"promptTokenCount": 130}) == [TokensUsed("input", "unknown", "plain", 130), ContextRead(130)]
+
+
+def test_the_context_is_what_the_prompt_counts_cached_or_not() -> None:
+    usage = TurnUsage()
+    first = usage.report({"promptTokenCount": 100, "cachedContentTokenCount": 60, "toolUsePromptTokenCount": 7})
+    assert first[-1] == ContextRead(100)
+    assert [
+        event for event in usage.report({"promptTokenCount": 100, "responseTokenCount": 9}) if event == ContextRead(100)
+    ] == []
+    assert usage.report({"promptTokenCount": 150})[-1] == ContextRead(150)
 
 
 def test_turns_are_told_apart_by_the_downlink() -> None:
@@ -127,6 +138,7 @@ def test_a_turn_never_counts_more_than_its_largest_report(reports: list[dict[str
     told: dict[tuple[str, str], int] = {}
     for report in reports:
         for event in usage.report(report):
-            told[event.direction, event.modality] = told.get((event.direction, event.modality), 0) + event.tokens
+            if isinstance(event, TokensUsed):
+                told[event.direction, event.modality] = told.get((event.direction, event.modality), 0) + event.tokens
     for (_, modality), tokens in told.items():
         assert tokens == max(count(report)["input", modality, "plain"] for report in reports)

@@ -132,7 +132,7 @@ class Channel(RTCSctpTransport):
         try:
             await super()._handle_data(data)
         except _NONSENSE:
-            self._tally.malformed += 1
+            self._tally.channel_malformed += 1
 
     async def _receive_data_chunk(self, chunk: DataChunk) -> None:
         known = chunk.stream_id in self._inbound_streams
@@ -141,7 +141,7 @@ class Channel(RTCSctpTransport):
             or len(self._sack_misordered) >= MAX_MISORDERED
             or self._advertised_rwnd + MAX_MESSAGE_BYTES < 0  # it was told to wait, long ago
         ):
-            self._tally.malformed += 1
+            self._tally.channel_excess += 1
             return
         await super()._receive_data_chunk(chunk)
 
@@ -152,11 +152,11 @@ class Channel(RTCSctpTransport):
             if data[:1] == bytes((_DATA_CHANNEL_OPEN,)):
                 self._opened(self._data_channels[stream_id])
         elif channel is None or channel is not self._open:
-            self._tally.malformed += 1
+            self._tally.channel_malformed += 1
         elif pp_id in (WEBRTC_STRING, WEBRTC_BINARY):
             self._message(data)
         elif pp_id not in (WEBRTC_STRING_EMPTY, WEBRTC_BINARY_EMPTY):
-            self._tally.malformed += 1
+            self._tally.channel_malformed += 1
 
     def _opened(self, channel: RTCDataChannel) -> None:
         if channel.label not in LABELS or self.is_open:
@@ -172,7 +172,7 @@ class Channel(RTCSctpTransport):
         self._tokens = min(MAX_RATE, self._tokens + (now - self._refilled_at) * MAX_RATE)
         self._refilled_at = now
         if len(data) > MAX_MESSAGE_BYTES or self._tokens < 1.0:
-            self._tally.malformed += 1
+            self._tally.channel_excess += 1
             return
         self._tokens -= 1.0
         self.received += 1

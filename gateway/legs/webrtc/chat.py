@@ -64,7 +64,7 @@ class Chat:
         try:
             message = parse(text)
         except PacketError as exc:
-            self._tally.malformed += 1
+            self._tally.channel_malformed += 1
             log.debug("x message: %s", exc)
             return
         sink = self._sink()

@@ -23,6 +23,8 @@ class _Totals(NamedTuple):
     duplicate: int = 0
     malformed: int = 0
     srtp_failed: int = 0
+    channel_malformed: int = 0
+    channel_excess: int = 0
     fec_seconds: float = 0.0
     plc_seconds: float = 0.0
     silence_seconds: float = 0.0
@@ -35,7 +37,11 @@ class Tally:
     """What the leg itself counts, as totals since the beginning."""
 
     malformed: int = 0
-    """RTCP packets, SCTP packets and messages that made no sense or were too many."""
+    """RTCP packets that do not parse."""
+    channel_malformed: int = 0
+    """SCTP packets and messages that made no sense."""
+    channel_excess: int = 0
+    """Messages that were too long or too many, and SCTP that asked for more room than there is."""
     srtp_failed: int = 0
     """Packets that failed authentication."""
     repeated: int = 0
@@ -64,6 +70,8 @@ class MediaReports:
             duplicate=receiver.duplicate + tally.repeated,
             malformed=receiver.malformed + receiver.unnegotiated + tally.malformed,
             srtp_failed=tally.srtp_failed,
+            channel_malformed=tally.channel_malformed,
+            channel_excess=tally.channel_excess,
             fec_seconds=receiver.fec_seconds,
             plc_seconds=receiver.plc_seconds,
             silence_seconds=receiver.silence_seconds,
@@ -85,6 +93,8 @@ class MediaReports:
             duplicate=new.duplicate,
             malformed=new.malformed,
             srtp_failed=new.srtp_failed,
+            channel_malformed=new.channel_malformed,
+            channel_excess=new.channel_excess,
             fec_seconds=new.fec_seconds,
             plc_seconds=new.plc_seconds,
             silence_seconds=new.silence_seconds,
