@@ -9,8 +9,8 @@ import logging
 import signal
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 
 from google.auth.credentials import Credentials
@@ -21,7 +21,7 @@ from gateway.config import Config, ModelConfig
 from gateway.dial.straight import House
 from gateway.emulator import Emulator
 from gateway.emulator.faults import parse_options
-from gateway.errors import ConfigError, LibraryMissing
+from gateway.errors import ConfigError, LibraryMissing, words_of
 from gateway.events import CallEvent, CallInfo
 from gateway.http.app import make_admin_app, make_app
 from gateway.http.connection import Room
@@ -68,18 +68,14 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
     async with AsyncExitStack() as stack:
         profiles = _profiles(config)
         model, emulator = await _services(config, profiles, stack)
-        mux = await _mux(config)
-        stack.push_async_callback(mux.close)
-
         toolbox = await stack.enter_async_context(open_toolbox(profiles, model=config.model.model))
 
         prometheus = CollectorRegistry()
         models = dict.fromkeys([config.model.model, *(profile.model for profile in profiles.values())])
         metrics = Metrics(prometheus, list(models), tools=toolbox.names)
         metrics.set_capacity(config.calls.max_calls)
-        metrics.watch_udp(lambda: mux.dropped, mux.port)
         metrics.tools.watch(lambda: toolbox.running)
-        clock = Clock(loop)
+        clock = Clock(loop, before=mux.read)
         stack.callback(clock.stop)
         budgets = [profile.budget for profile in profiles.values()]
         ledger = await stack.enter_async_context(Ledger(MemoryStore(), budgets, prices=config.prices))
@@ -97,6 +93,11 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
         pulse = Pulse(loop, on_lag=metrics.loop_lag, on_second=functools.partial(_each_second, registry, ledger, metrics))
         stack.callback(pulse.stop)
 
+        faults: list[str] = []
+        with _told_later(faults):
+            mux = await _mux(config)
+            stack.push_async_callback(mux.close)
+            metrics.watch_udp(lambda: mux.dropped, mux.port)
         name, emulated = config.model.model, config.model.emulator
         settings = WebRtcSettings(worker=config.worker)
         public = make_app(
@@ -112,10 +113,14 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
             break_model=None if emulator is None else functools.partial(_break_model, emulator),
         )
         private = make_admin_app(registry, prometheus, drain.set, model=name, emulator=emulated)
-        admin = await listen(private, config.admin.host, config.admin.port)
-        stack.push_async_callback(admin.close)
-        page = await listen(public, config.http.host, config.http.port, Room(per_address=config.http.per_address))
-        stack.push_async_callback(page.close)
+        with _told_later(faults):
+            admin = await listen(private, config.admin.host, config.admin.port)
+            stack.push_async_callback(admin.close)
+        with _told_later(faults):
+            page = await listen(public, config.http.host, config.http.port, Room(per_address=config.http.per_address))
+            stack.push_async_callback(page.close)
+        if faults:
+            raise ConfigError(faults)
         if config.http.insecure:
             log.warning("anyone who can reach this port can call: no API key is set")
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -134,6 +139,15 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
         ended = await registry.drain(config.calls.drain_timeout)
         log.info("drained", extra={"calls_cut_off": ended})
     return 0
+
+
+@contextmanager
+def _told_later(faults: list[str]) -> Iterator[None]:
+    """Keeps the faults of one port, so that those of the next are told with them."""
+    try:
+        yield
+    except ConfigError as error:
+        faults += error.faults
 
 
 @asynccontextmanager
@@ -262,7 +276,7 @@ async def _mux(config: Config) -> UdpMux:
     try:
         return await UdpMux.open(config.udp.host, config.udp.port, config.udp.advertise)
     except OSError as exc:
-        raise ConfigError([f"can't bind UDP {config.udp.host}, port {config.udp.port}: {exc.strerror}"]) from None
+        raise ConfigError([f"can't bind UDP {config.udp.host}, port {config.udp.port}: {words_of(exc)}"]) from None
 
 
 def _both(

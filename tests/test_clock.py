@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import uvloop
 
-from gateway.clock import Clock
+from gateway.clock import SLOT, Clock
 from tests import clock as fake
 
 
@@ -97,3 +98,41 @@ def test_an_idle_clock_sleeps() -> None:
         clock.stop()
 
     fake.run(body())
+
+
+def test_what_has_come_is_taken_before_the_ticks() -> None:
+    async def body() -> None:
+        told: list[str] = []
+
+        class Mouth(Ear):
+            def tick(self, now: float, late: float) -> None:
+                told.append("tick")
+
+        clock = Clock(asyncio.get_running_loop(), before=lambda: told.append("read"))
+        clock.add(Mouth())
+        await asyncio.sleep(0.101)
+        clock.stop()
+        assert told.count("tick") >= 5
+        assert all(told[at - 1] == "read" for at, what in enumerate(told) if what == "tick")
+
+    fake.run(body())
+
+
+def test_a_timer_that_rings_early_is_not_rung_again_and_again() -> None:
+    """uvloop counts whole milliseconds: a deadline a hair beyond one rings before it is reached."""
+
+    async def body() -> int:
+        rung = 0
+
+        def count() -> None:
+            nonlocal rung
+            rung += 1
+
+        clock = Clock(asyncio.get_running_loop(), before=count)
+        clock.add(Ear())
+        await asyncio.sleep(100 * SLOT)
+        clock.stop()
+        return rung
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(body()) <= 110

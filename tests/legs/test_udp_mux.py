@@ -141,6 +141,21 @@ def test_a_signed_check_opens_the_door_and_only_for_its_source() -> None:
     on_mux(body)
 
 
+def test_what_has_come_can_be_taken_before_the_loop_says_so() -> None:
+    async def body(mux: UdpMux) -> None:
+        member, caller = FakeMember(), Stranger(mux)
+        mux.join(member)
+        caller.send(check(member))
+        assert await caller.receive() == b"ack"
+        caller.send(SRTP)
+        mux.read()
+        assert member.media_in == [SRTP]
+        mux.read()
+        assert member.media_in == [SRTP]
+
+    on_mux(body)
+
+
 def test_a_wrong_password_gets_neither_in_nor_an_answer() -> None:
     async def body(mux: UdpMux) -> None:
         member, stranger = FakeMember(), Stranger(mux)

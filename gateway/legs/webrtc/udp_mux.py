@@ -270,6 +270,11 @@ class UdpMux:
 
     # --- datagrams ---
 
+    def read(self) -> None:
+        """Take what has come, without waiting for the loop to say so."""
+        for port in tuple(self.ports):
+            self._readable(port)
+
     def _readable(self, port: Port) -> None:
         receive = port.socket.recvfrom
         now = self.clock()
