@@ -106,6 +106,7 @@ def test_what_has_come_is_taken_before_the_ticks() -> None:
 
         class Mouth(Ear):
             def tick(self, now: float, late: float) -> None:
+                super().tick(now, late)
                 told.append("tick")
 
         clock = Clock(asyncio.get_running_loop(), before=lambda: told.append("read"))
