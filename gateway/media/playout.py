@@ -3,9 +3,11 @@
 The model speaks in chunks of 200 to 240 ms, usually much faster than real time; the clock pulls 20 ms frames. The first
 words start at once. Only a session in which the playout once ran dry waits before it (re)starts, as long as experience
 asks for and never over `MAX_WAIT`; a model that is ahead of real time is never held back, because what it sends ahead
-counts as waiting done. Where that is not enough, because an answer's first chunk came early and a later one comes late, the first
-pauses between words are made longer by `MAX_STRETCH` at most. A model that stays slower than real time is paused between words,
-where a pause hurts least.
+counts as waiting done. Experience is how much later any chunk of the last answers was than an earlier one of the same answer: an
+answer that begins with a chunk as early as this one and goes on with one as late as that one needs so much, even if no answer has
+yet. It is measured from the first chunk of the session on, and used from its first hole on. Where waiting is not enough, the
+first pauses between words are made longer by `MAX_STRETCH` at most. A model that stays slower than real time is paused between
+words, where a pause hurts least.
 """
 
 from __future__ import annotations
@@ -20,9 +22,6 @@ from gateway.media.audio import PTIME, SAMPLE_BYTES, AudioFrame
 MAX_WAIT = 0.2
 """Seconds at most between a chunk's arrival and its (re)start after the playout ran dry."""
 
-FIRST_WAIT = 0.12
-"""Seconds to wait at least once the playout ran dry: less is not worth the risk of a second hole."""
-
 AHEAD = 0.35
 """Seconds beyond the first chunk that end the wait at once: the model is ahead of real time, waiting gains nothing."""
 
@@ -30,11 +29,14 @@ MAX_NEED = 0.34
 """Seconds of delay that an uneven model can need: 150 ms early, then 150 ms late, and the grain of the clock. One that needs more
 is not uneven but slow."""
 
+TRUST = 0.75
+"""The first hole of a session may be only the beginning, so the worst is assumed; from answer to answer by so much less."""
+
 MAX_STRETCH = 0.12
 """Seconds by which the pauses of one answer are made longer."""
 
-GOOD_ANSWERS = 8
-"""So many answers without a hole in a row, and half of the delay that was spare in all of them is given up."""
+REMEMBERED = 16
+"""Answers whose unevenness is remembered. A model that has become even is trusted again after so many."""
 
 STARVING_BELOW = 0.1
 """Seconds left at which a starving playout looks for a pause between words."""
@@ -70,12 +72,17 @@ class Playout:
         self._within = False  # HELD inside an answer: its silence is an underrun; at its start it is not
         self._hold_until = 0.0
         self._hold_bytes = 0
-        self._need = 0.0  # seconds from a first chunk to its playing that this session has needed
+        self._need = 0.0  # seconds from a first chunk to its playing that this session needs; 0 until the first hole
         self._shift = 0.0  # the same in this answer, so far
         self._stretched = 0.0  # of it, in longer pauses
-        self._spare = MAX_WAIT  # least audio that was left when a chunk of this answer came
-        self._least_spare = MAX_WAIT  # in the good answers so far
-        self._good = 0  # answers without a hole in a row
+        self._ran_dry = False  # in this answer
+        # Of a chunk, `lateness` is when it came less the seconds of this answer before it.
+        self._given = 0.0  # seconds of this answer so far
+        self._floor = 0.0  # lateness below which the model is ahead of real time, not early
+        self._earliest = 0.0  # least lateness in this answer
+        self._rise = 0.0  # the most by which a chunk of this answer was later than one before it
+        self._rises: deque[float] = deque(maxlen=REMEMBERED)  # the same of the answers before
+        self._doubt = 0.0  # what is assumed to be needed, whatever was seen
         self._dry_frames = 0  # silence since running dry; an underrun only if more audio comes
         self._starving = False
         self.underruns = 0
@@ -109,19 +116,18 @@ class Playout:
             pcm = pcm[:room]
         if not pcm:
             return
-        self._ended = False
+        if self._ended:
+            self._begin(at)
+        self._measure(at, len(pcm) / self._second)
         if self._state is _State.IDLE:
-            self._spare = MAX_WAIT
             self._shift = self._stretched = 0.0
+            self._ran_dry = False
             self._hold(at, len(pcm), self.wait, within=False)
         elif self._state is _State.DRY:
-            first = not self._need
             self._learn()
             self._count_hole()
-            pause = MAX_WAIT if self._starving else self._pause(first)
+            pause = MAX_WAIT if self._starving else self._pause()
             self._hold(at, len(pcm), pause, within=True)
-        elif self._state is _State.PLAYING:
-            self._spare = min(self._spare, self.seconds)
         self._chunks.append((pcm, at))
         self._bytes += len(pcm)
 
@@ -190,39 +196,53 @@ class Playout:
         self._hold_until = at + pause
         self._hold_bytes = level + int(AHEAD * self._second)
 
-    def _pause(self, first: bool) -> float:
+    def _pause(self) -> float:
         """Seconds to wait in a hole: what is missing of the delay, unless the pauses that come can still make up for it."""
-        left = 0.0 if first else MAX_STRETCH - self._stretched
-        return min(MAX_WAIT, max(0.0, self._need - self._shift - left))
+        return min(MAX_WAIT, max(0.0, self._need - self._shift - (MAX_STRETCH - self._stretched)))
 
     def _count_hole(self) -> None:
         self.underruns += 1
         self.underrun_seconds += self._dry_frames * PTIME
         self._dry_frames = 0
 
+    def _begin(self, at: float) -> None:
+        """The first chunk of an answer. What was seen of the one before, heard to its end or not, is remembered."""
+        self._rises.append(self._rise)
+        if self._need:
+            most = max(self._rises)
+            self._doubt *= TRUST
+            self._need = min(MAX_NEED, max(self._doubt, most + PTIME)) if most else 0.0
+        self._ended = False
+        self._given = self._rise = 0.0
+        self._earliest = at
+        self._floor = at - MAX_NEED
+
+    def _measure(self, at: float, seconds: float) -> None:
+        lateness = max(at - self._given, self._floor)
+        self._given += seconds
+        self._earliest = min(self._earliest, lateness)
+        self._rise = max(self._rise, lateness - self._earliest)
+        if self._need:
+            self._need = max(self._need, min(MAX_NEED, self._rise + PTIME))
+
     def _learn(self) -> None:
-        # The later a chunk came, the more uneven the model. One that runs dry although we wait as long as we may is not
-        # uneven but slow.
+        """A hole. One that comes although we wait as long as we may is not of an uneven model but of a slow one."""
         self._starving = self._shift > MAX_NEED
-        self._need = min(MAX_NEED, max(self._need, self._shift + (PTIME if self._need else FIRST_WAIT)))
-        self._spare = 0.0
+        self._ran_dry = True
+        self._rise = max(self._rise, self._shift)
+        if not self._need:
+            self._need = self._doubt = MAX_NEED
+        self._need = min(MAX_NEED, max(self._need, self._rise + PTIME))
 
     def _finish(self) -> None:
         self._state = _State.IDLE
         self._dry_frames = 0
-        if self._spare <= 0.0:
-            self._good, self._least_spare = 0, MAX_WAIT
-            return
-        self._starving = False
-        self._good += 1
-        self._least_spare = min(self._least_spare, self._spare)
-        if self._good >= GOOD_ANSWERS:
-            self._need = max(0.0, self._need - self._least_spare / 2)
-            self._good, self._least_spare = 0, MAX_WAIT
+        if not self._ran_dry:
+            self._starving = False
 
     def _may_stretch(self) -> bool:
         """A model that is ahead needs no delay, and nothing but a pause between words may grow."""
-        return not self._ended and self._stretched < MAX_STRETCH and self.seconds < AHEAD and self._next_is_quiet()
+        return not self._ended and self._stretched < MAX_STRETCH and self._bytes < self._hold_bytes and self._next_is_quiet()
 
     def _next_is_quiet(self) -> bool:
         head, _ = self._chunks[0]
