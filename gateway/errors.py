@@ -24,6 +24,8 @@ GatewayError
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 
 
@@ -37,6 +39,14 @@ class ConfigError(GatewayError):
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
         super().__init__("; ".join(self.faults))
+
+
+def words_of(error: OSError | OverflowError) -> str:
+    """Why a port can't be had, in the system's own words; asyncio wraps them in others."""
+    # Errors of names (EAI_…) have numbers below zero.
+    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno)
+    return str(error)
 
 
 class SignalingError(GatewayError):

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 
+from aiohttp import web
 from google.auth.credentials import Credentials
 from prometheus_client import CollectorRegistry
 
@@ -68,12 +69,16 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
     async with AsyncExitStack() as stack:
         profiles = _profiles(config)
         model, emulator = await _services(config, profiles, stack)
+        mux = await _mux(config)
+        stack.push_async_callback(mux.close)
+
         toolbox = await stack.enter_async_context(open_toolbox(profiles, model=config.model.model))
 
         prometheus = CollectorRegistry()
         models = dict.fromkeys([config.model.model, *(profile.model for profile in profiles.values())])
         metrics = Metrics(prometheus, list(models), tools=toolbox.names)
         metrics.set_capacity(config.calls.max_calls)
+        metrics.watch_udp(lambda: mux.dropped, mux.port)
         metrics.tools.watch(lambda: toolbox.running)
         clock = Clock(loop, before=mux.read)
         stack.callback(clock.stop)
@@ -93,11 +98,6 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
         pulse = Pulse(loop, on_lag=metrics.loop_lag, on_second=functools.partial(_each_second, registry, ledger, metrics))
         stack.callback(pulse.stop)
 
-        faults: list[str] = []
-        with _told_later(faults):
-            mux = await _mux(config)
-            stack.push_async_callback(mux.close)
-            metrics.watch_udp(lambda: mux.dropped, mux.port)
         name, emulated = config.model.model, config.model.emulator
         settings = WebRtcSettings(worker=config.worker)
         public = make_app(
@@ -113,6 +113,7 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
             break_model=None if emulator is None else functools.partial(_break_model, emulator),
         )
         private = make_admin_app(registry, prometheus, drain.set, model=name, emulator=emulated)
+        faults: list[str] = []
         with _told_later(faults):
             admin = await listen(private, config.admin.host, config.admin.port)
             stack.push_async_callback(admin.close)
@@ -276,7 +277,12 @@ async def _mux(config: Config) -> UdpMux:
     try:
         return await UdpMux.open(config.udp.host, config.udp.port, config.udp.advertise)
     except OSError as exc:
-        raise ConfigError([f"can't bind UDP {config.udp.host}, port {config.udp.port}: {words_of(exc)}"]) from None
+        faults = [f"can't bind UDP {config.udp.host}, port {config.udp.port}: {words_of(exc)}"]
+    # There will be no gateway, but the other ports that can't be had are told with this one.
+    for host, port in ((config.admin.host, config.admin.port), (config.http.host, config.http.port)):
+        with _told_later(faults):
+            await (await listen(web.Application(), host, port)).close()
+    raise ConfigError(faults)
 
 
 def _both(

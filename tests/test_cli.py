@@ -171,13 +171,27 @@ def test_a_microphone_that_is_not_there(capsys: pytest.CaptureFixture[str], monk
     assert "pip install 'gemini-voice-gateway[mic]'" in line
 
 
-def test_a_port_in_use(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        assert main(["emulator", "--port", str(taken.getsockname()[1])], {}) == 1
-    (line,) = said(capsys)[1]
-    assert "address already in use" in line.lower()
+def test_every_port_in_use_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as one,
+        socket.create_server(("127.0.0.1", 0)) as two,
+        socket.socket(type=socket.SOCK_DGRAM) as udp,
+    ):
+        udp.bind(("127.0.0.1", 0))
+        ports = [str(taken.getsockname()[1]) for taken in (one, two, udp)]
+        assert main(["emulator", "--port", ports[0], "--plain-port", ports[1]], {}) == 2
+        told = said(capsys)[1]
+        assert [line.removeprefix("gateway: can't listen on 127.0.0.1, port ") for line in told] == [
+            f"{port}: Address already in use" for port in ports[:2]
+        ]
+        serve = ["serve", "--port", ports[0], "--admin-port", ports[1], "--udp-host", "127.0.0.1", "--udp-port", ports[2]]
+        assert main(serve, {}) == 2
+        told = [line for line in said(capsys)[1] if not line.startswith("{")]
+        assert told == [
+            f"gateway: can't bind UDP 127.0.0.1, port {ports[2]}: Address already in use",
+            f"gateway: can't listen on 127.0.0.1, port {ports[1]}: Address already in use",
+            f"gateway: can't listen on 127.0.0.1, port {ports[0]}: Address already in use",
+        ]
 
 
 def test_as_a_module_with_its_exit_status() -> None:

@@ -177,9 +177,14 @@ def _toml_secret(setting: Setting, table: Mapping[str, Any], key: str, fault: Fa
 
 def _toml_text(setting: Setting, value: object, fault: Fault) -> str | None:
     """A TOML value as an operator would have written it into a variable, so that there is one parser for both."""
-    if isinstance(value, list) and setting.toml is list and all(isinstance(item, str) for item in value):
+    if setting.toml is list and isinstance(value, list) and all(isinstance(item, str) for item in value):
+        if any("," in item or "\n" in item for item in value):
+            fault(f"{setting.path}: an item of the list holds a comma or a line break")
+            return None
         return ",".join(value)
-    if type(value) is setting.toml or (setting.toml is float and type(value) is int):
+    if setting.toml is list and isinstance(value, str):
+        return value
+    if (type(value) is setting.toml and setting.toml is not list) or (setting.toml is float and type(value) is int):
         return str(value).lower() if isinstance(value, bool) else str(value)
     fault(f"{setting.path}: must be {_TOML_NAMES[setting.toml]}")
     return None

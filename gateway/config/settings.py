@@ -27,7 +27,7 @@ class Setting:
     meaning: str
     flag: str | None = None
     toml: type = str
-    """The TOML type that is taken: str, int, float (whole numbers too), bool, or list of strings."""
+    """The TOML type that is taken: str, int, float (whole numbers too), bool, or list of strings (one string with commas too)."""
     secret: bool = False
     """Masked when shown, also readable from a file (`…_FILE`, in TOML `…_file`), and never a flag: argv is public."""
 
@@ -74,7 +74,9 @@ SETTINGS: tuple[Setting, ...] = (
         ("GATEWAY_API_KEYS",),
         values.text,
         "",
-        "API keys, `name:secret` or bare secrets, comma between. With keys, `/whip` and `/v1` want `Authorization: Bearer`.",
+        "API keys, `name:secret` or bare secrets, comma between (in the file also a list, or `[keys.NAME]`). "
+        "With keys, `/whip` and `/v1` want `Authorization: Bearer`.",
+        toml=list,
         secret=True,
     ),
     Setting(

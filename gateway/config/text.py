@@ -24,7 +24,10 @@ def describe(config: Config) -> str:
         if head != section:
             section = head
             lines += ["", f"[{head}]"]
-        lines.append(f"{key} = {_toml(setting, _value(config, setting))}  # {config.origins.get(setting.path, 'default')}")
+        origin = config.origins.get(setting.path, "default")
+        # API keys of `[keys.NAME]` are shown where they are written.
+        value = setting.default if setting.secret and origin == "default" else _value(config, setting)
+        lines.append(f"{key} = {_toml(setting, value)}  # {origin}")
     for profile in config.profiles.values():
         lines += ["", f"[profiles.{profile.name}]"]
         options = {name: getattr(profile, name) for name in PROFILE_FIELDS}

@@ -27,6 +27,7 @@ from gateway.emulator.script import load_scenario
 from gateway.emulator.session import Session
 from gateway.emulator.settings import EmulatorSettings
 from gateway.emulator.world import World
+from gateway.errors import ConfigError, words_of
 
 _FROZEN_FOR = 600.0
 """A half-open connection is given up after this, so that it does not stay for ever."""
@@ -42,7 +43,7 @@ class Emulator:
     ```
 
     Settings are fields of `EmulatorSettings`, given whole or one by one. Raises ScriptError, OptionError or PersonaError;
-    entering raises OSError (address in use, folder not writable).
+    entering raises ConfigError (every port that can't be had) and OSError (folder not writable).
     """
 
     def __init__(self, settings: EmulatorSettings | None = None, **changes: Any) -> None:
@@ -95,9 +96,12 @@ class Emulator:
             stack.push_async_callback(runner.cleanup)
             stack.push_async_callback(self._hang_up)
             self._runner = runner
-            self.port = await self._listen(self.settings.port, self._certificate.server_context())
+            faults: list[str] = []
+            self.port = await self._open(self.settings.port, self._certificate.server_context(), faults)
             if self.settings.plain_port is not None:
-                self.plain_port = await self._listen(self.settings.plain_port, None)
+                self.plain_port = await self._open(self.settings.plain_port, None, faults)
+            if faults:
+                raise ConfigError(faults)
             self._stack = stack.pop_all()
         return self
 
@@ -105,6 +109,13 @@ class Emulator:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    async def _open(self, port: int, context: ssl.SSLContext | None, faults: list[str]) -> int:
+        try:
+            return await self._listen(port, context)
+        except OSError as error:
+            faults.append(f"can't listen on {self.settings.host}, port {port}: {words_of(error)}")
+            return port
 
     async def _listen(self, port: int, context: ssl.SSLContext | None) -> int:
         assert self._runner is not None, "inside async with"
@@ -321,10 +332,6 @@ async def serve_emulator(settings: EmulatorSettings) -> None:
 
 
 def run_emulator(settings: EmulatorSettings) -> int:
-    """`gateway emulator`: serve until told to stop; the exit status. Raises ScriptError, OptionError or PersonaError."""
-    try:
-        asyncio.run(serve_emulator(settings))
-    except OSError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
+    """`gateway emulator`: serve until told to stop; the exit status. Raises what `Emulator` and entering it raise."""
+    asyncio.run(serve_emulator(settings))
     return 0

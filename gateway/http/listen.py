@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
-import socket
 from dataclasses import dataclass
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, words_of
 from gateway.http.connection import Connection, Room
 
 KEEPALIVE = 30.0
@@ -101,9 +98,6 @@ async def listen(app: web.Application, host: str, port: int, room: Room | None =
         await _Site(runner, host, port, room or Room()).start()
     except (OSError, OverflowError) as error:
         await runner.cleanup()
-        number = error.errno if isinstance(error, OSError) and not isinstance(error, socket.gaierror) else None
-        # asyncio wraps the system's words in its own.
-        why = os.strerror(number) if number is not None and number in errno.errorcode else str(error)
-        raise ConfigError([f"can't listen on {host}, port {port}: {why}"]) from None
+        raise ConfigError([f"can't listen on {host}, port {port}: {words_of(error)}"]) from None
     bound = runner.addresses[0][1] if runner.addresses else port
     return Listener(host, int(bound), runner)

@@ -144,7 +144,10 @@ def test_every_fault_at_once() -> None:
         ("[http\n", "line 1"),
         ("http = 1\n", "http must be a table"),
         ("[http]\nport = true\n", "http.port: must be a whole number"),
-        ("[http]\ncors_origins = 'x'\n", "http.cors_origins: must be a list"),
+        ("[http]\ncors_origins = 5\n", "http.cors_origins: must be a list"),
+        ("[http]\napi_keys = [5]\n", "http.api_keys: must be a list of strings"),
+        ("[http]\napi_keys = ['shop:a,b']\n", "http.api_keys: an item of the list holds a comma"),
+        ("[http]\napi_keys = ['shop:a', 'shop:b']\n", "API key 2 of the list: a second key of that name"),
         ("[http]\ninsecure = 1\n", "http.insecure: must be true or false"),
         ("profiles = 3\n", "profiles: must be tables"),
         ("[profiles]\nx = 3\n", "profiles: must be tables"),
@@ -252,6 +255,24 @@ def test_a_secret_that_failed_to_mount_is_a_fault(name: str, path: str) -> None:
 
 def test_a_broken_file_is_a_fault_even_when_another_variable_outranks_it() -> None:
     assert faults(GEMINI_API_KEY=KEY, GOOGLE_API_KEY_FILE="/missing")
+
+
+@pytest.mark.parametrize("keys", [f'"shop:{SECRET}, bare-one"', f'["shop:{SECRET}", "bare-one"]'])
+def test_api_keys_in_the_file_as_a_list_or_as_one_text(keys: str) -> None:
+    config = configured(toml=f"[http]\napi_keys = {keys}\n[keys.more]\nsecret = 'third'\n")
+    assert [(key.name, key.secret) for key in config.http.api_keys] == [("shop", SECRET), ("key2", "bare-one"), ("more", "third")]
+    assert 'api_keys = "***"  # gateway.toml' in describe(config)
+
+
+def test_keys_are_shown_where_they_are_written() -> None:
+    shown = describe(configured(toml="[keys.shop]\nsecret = 'a'\n"))
+    assert 'api_keys = ""  # default' in shown
+    assert '[keys.shop]\nsecret = "***"' in shown
+
+
+def test_lists_in_the_file_as_one_text() -> None:
+    config = configured(toml='[http]\ncors_origins = "https://a.example, https://b.example"\n')
+    assert config.http.cors_origins == {"https://a.example", "https://b.example"}
 
 
 def test_value_and_file_at_once() -> None:

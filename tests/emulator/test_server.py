@@ -26,6 +26,7 @@ from gateway.emulator import Emulator, EmulatorSettings, run_emulator
 from gateway.emulator.faults import OptionError, parse_options
 from gateway.emulator.script import ScriptError
 from gateway.emulator.voices import PersonaError
+from gateway.errors import ConfigError
 from tests.emulator.playing import MODEL, audio, loud, quiet
 from tests.emulator.sdk import QUICK
 
@@ -372,10 +373,12 @@ def test_an_outage() -> None:
     with_emulator(body, plain_port=0)
 
 
-def test_a_port_in_use_is_said_plainly(capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        assert run_emulator(EmulatorSettings(port=taken.getsockname()[1])) == 1
-    assert "address already in use" in capsys.readouterr().err
+def test_every_port_in_use_is_said_plainly() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = one.getsockname()[1], other.getsockname()[1]
+        with pytest.raises(ConfigError) as refused:
+            run_emulator(EmulatorSettings(port=ports[0], plain_port=ports[1]))
+    assert refused.value.faults == tuple(f"can't listen on 127.0.0.1, port {port}: Address already in use" for port in ports)
 
 
 def test_faults_ordered_in_process() -> None:
