@@ -4,12 +4,14 @@ Everything that goes up passes through the reel in order: audio, the marks of th
 What was sent stays for a while, so that a loss can be made good: `rewind` puts the reel back, and `take` gives it out again.
 
 Positions are samples (16 kHz) since the call began. Two limits: what waits to be sent gives way, oldest first, beyond `limit`
-(late speech is worse than lost speech, and it is counted); what was sent is forgotten beyond `memory`.
+(late speech is worse than lost speech, and it is counted); what was sent is forgotten beyond `memory`, and before that when the
+session knows that nobody will ask for it again (`forget`). What was sent a while ago is kept in few long pieces.
 """
 
 from __future__ import annotations
 
 import enum
+from array import array
 from collections import deque
 from dataclasses import dataclass
 
@@ -21,6 +23,14 @@ LIMIT = 10.0
 
 MEMORY = 15.0
 """Seconds of audio kept, sent or not: a question of eight seconds, and the patience with which its answer is waited for."""
+
+RECENT = 0.5
+"""Seconds of what was sent last that are kept whatever comes, message by message: it may be asked when each was sent
+(`gemini_pulse.MAX_IN_FLIGHT`), and what the caller begins to say has a lead-in (`gemini_floor.LEAD_IN`)."""
+
+PIECE = 0.5
+"""Seconds of what was sent before, joined: as much as `media.uplink` puts into one message at most. Twenty-five messages of
+20 ms are 4 KiB of objects and of room between them."""
 
 MAX_NOTES = 4
 """Notes among them."""
@@ -49,6 +59,8 @@ class Strip:
     sent_at: float = 0.0
     index: int = -1
     """Its message's number on the socket it was sent on, the setup being 0."""
+    ends: array[int] | None = None
+    """Of a strip joined of several: position after each, whose messages' numbers end with `index`."""
 
     @property
     def end(self) -> int:
@@ -85,6 +97,7 @@ class Reel:
     def __init__(self, *, limit: float = LIMIT, memory: float = MEMORY) -> None:
         self._limit = _samples(limit)
         self._memory = _samples(memory)
+        self._past: deque[Strip] = deque()  # sent, longer ago than all of `_strips`
         self._strips: deque[Strip] = deque()
         self._next = 0  # index of the first strip that has not been sent
         self._asks: deque[Ask] = deque(maxlen=MAX_ASKS)
@@ -97,6 +110,11 @@ class Reel:
         """Position after the newest sample."""
 
     @property
+    def pieces(self) -> int:
+        """How many pieces, messages and marks are kept."""
+        return len(self._past) + len(self._strips)
+
+    @property
     def sent(self) -> int:
         """Position after the last sample that was sent."""
         return self._strips[self._next].position if self._next < len(self._strips) else self.end
@@ -104,7 +122,8 @@ class Reel:
     @property
     def oldest(self) -> int:
         """Position of the oldest sample that is still there."""
-        return self._strips[0].position if self._strips else self.end
+        first = self._past or self._strips
+        return first[0].position if first else self.end
 
     @property
     def waiting(self) -> float:
@@ -178,32 +197,58 @@ class Reel:
         if isinstance(item, Strip):
             item.index = self._messages
             self._next += 1
-            self._trim()
+            if item.position - self._strips[0].position >= _JOIN_AT:
+                self._join(item.position - _RECENT)
 
     def counted(self, messages: int) -> None:
         """So many other messages were sent on this socket (its setup not counted)."""
         self._messages += messages
 
+    def forget(self, position: int) -> None:
+        """Nobody will ask for what was sent before `position` again. A piece that reaches beyond it stays."""
+        while self._past and self._past[0].end < position:  # a mark at that very place stays
+            self._past.popleft()
+
+    def _join(self, position: int) -> None:
+        """What was sent before `position`, in pieces."""
+        strips, piece = self._strips, list[Strip]()
+        while self._next and strips[0].end <= position:
+            strip = strips.popleft()
+            self._next -= 1
+            if piece and not _joins(piece, strip):
+                self._past.append(_joined(piece))
+                piece = []
+            piece.append(strip)
+        if piece:
+            self._past.append(_joined(piece))
+
     # --- another socket ---
 
     def since(self, moment: float) -> int:
-        """Position of the first sample that was sent at `moment` (loop time) or later."""
-        for strip in self._strips:
-            if strip.sent_at >= moment or strip.sent_at == 0.0:
-                return strip.position
+        """Position of the first sample that was sent at `moment` (loop time) or later; of the piece it is in, beyond `RECENT`."""
+        for strips in (self._past, self._strips):
+            for strip in strips:
+                if strip.sent_at >= moment or strip.sent_at == 0.0:
+                    return strip.position
         return self.end
 
     def consumed(self, index: int) -> int:
         """Position after the last sample that message number `index` of this socket, or one before it, has delivered."""
         found = self.oldest
-        for strip in self._strips:
-            if 0 <= strip.index <= index:
-                found = strip.end
+        for strips in (self._past, self._strips):
+            for strip in strips:
+                if 0 <= strip.index <= index:
+                    found = strip.end
+                elif strip.ends is not None and 0 <= strip.index < index + len(strip.ends):
+                    found = strip.ends[index - strip.index - 1]
         return found
 
     def rewind(self, position: int) -> float:
         """Begin again at `position` for another socket, and ask again what was not answered. Seconds that are sent twice."""
         before, at = self.sent, 0
+        while self._past and self._past[-1].end >= position:
+            self._strips.appendleft(self._past.pop())
+            self._next += 1
         while at < self._next and self._is_before(self._strips[at], position):
             at += 1
         if at < self._next and self._strips[at].position < position:
@@ -211,8 +256,10 @@ class Reel:
             at += 1
         self._next = at
         self._messages = 0
+        for strip in self._past:
+            strip.index, strip.ends = -1, None
         for number, strip in enumerate(self._strips):
-            strip.index = -1
+            strip.index, strip.ends = -1, None
             if number >= at:
                 strip.sent_at = 0.0
         again = before - self.sent
@@ -241,14 +288,17 @@ class Reel:
         self._next += 1
 
     def _trim(self) -> None:
-        while self._strips and self.end - self._strips[0].end >= self._memory:
+        while (first := self._past or self._strips) and self.end - first[0].end >= self._memory:
             self._forget()
         while self.limited and self._next < len(self._strips) and self.end - self._strips[self._next].end >= self._limit:
-            while self._next > 0:
+            while self._past or self._next > 0:
                 self._forget()
             self._forget()
 
     def _forget(self) -> None:
+        if self._past:
+            self._past.popleft()
+            return
         strip = self._strips.popleft()
         if self._next > 0:
             self._next -= 1
@@ -256,5 +306,27 @@ class Reel:
             self._dropped += len(strip.pcm) // SAMPLE_BYTES
 
 
+def _joins(piece: list[Strip], strip: Strip) -> bool:
+    """`strip` goes on where `piece` ends, on the wire too."""
+    last = piece[-1]
+    if strip.mark is not None or last.mark is not None or strip.ends is not None or last.ends is not None:
+        return False
+    if strip.in_turn is not last.in_turn or strip.index != (last.index + 1 if last.index >= 0 else -1):
+        return False
+    return strip.end - piece[0].position <= _PIECE
+
+
+def _joined(piece: list[Strip]) -> Strip:
+    first, last = piece[0], piece[-1]
+    if first is last:
+        return first
+    ends = array("q", (strip.end for strip in piece)) if last.index >= 0 else None
+    return Strip(first.position, b"".join([strip.pcm for strip in piece]), None, first.in_turn, last.sent_at, last.index, ends)
+
+
 def _samples(seconds: float) -> int:
     return round(seconds * MODEL_INPUT_RATE)
+
+
+_RECENT, _PIECE = _samples(RECENT), _samples(PIECE)
+_JOIN_AT = _samples(RECENT + PIECE)

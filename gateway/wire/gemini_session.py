@@ -465,8 +465,22 @@ class Course:
         return self._watch.pulse.ping(self.reel.sent, now) if self.phase is Phase.OPEN else None
 
     def pong(self, ping: Ping, now: float) -> None:
-        """The far end has read all that was sent before this ping."""
+        """The far end has read all that was sent before this ping. What no move can want any more is let go of."""
         self._watch.pulse.pong(ping, now)
+        if self.phase is Phase.OPEN:
+            self.reel.forget(self._earliest())
+
+    def _earliest(self) -> int:
+        """From where on the next socket may have to be played the reel: see `_gone`, which asks for nothing before this.
+
+        The lead-in of what the caller may begin to say from now on is in what the reel never lets go of.
+        """
+        found, utterance = self._watch.pulse.read, self.floor.utterance
+        if not self._settled:
+            found = min(found, self._move.target)  # should this socket be stillborn
+        if utterance is not None and utterance.start >= self.reel.oldest:
+            found = min(found, utterance.start)
+        return found
 
     def _step(self, step: Step) -> None:
         self.phase = MOVES[self.phase][step]

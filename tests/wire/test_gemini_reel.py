@@ -253,3 +253,124 @@ def test_questions_are_bounded() -> None:
     for number in range(MAX_ASKS + 5):
         reel.ask(Ask(AskKind.TEXT, str(number)))
     assert [ask.text for ask in reel.asks] == [str(number) for number in range(5, MAX_ASKS + 5)]
+
+
+def test_what_was_sent_a_while_ago_lies_in_long_pieces_and_comes_back_to_the_sample() -> None:
+    reel = Reel()
+    for _ in range(500):
+        reel.push(count(reel.end, 320))
+        drain(reel)
+    assert reel.pieces < 110  # 50 to 75 messages of the last second, and pieces of half a second
+    assert reel.oldest == 0
+    reel.rewind(12_345)
+    items = drain(reel)
+    assert sound(items) == count(12_345, 160_000 - 12_345)
+    assert max(len(item.pcm) for item in items if isinstance(item, Strip)) <= 16_000
+
+
+def test_a_message_number_says_how_far_it_got_in_a_piece_too() -> None:
+    reel = Reel()
+    for _ in range(200):
+        reel.push(count(reel.end, 320))
+        drain(reel)
+    assert [reel.consumed(number) for number in range(1, 201)] == [320 * number for number in range(1, 201)]
+    reel.rewind(50 * 320)
+    reel.counted(3)
+    assert {reel.consumed(number) for number in range(4)} == {0}
+    drain(reel)
+    for _ in range(200):
+        reel.push(count(reel.end, 320))
+        drain(reel)
+    assert reel.consumed(3) == 0
+    assert reel.consumed(500) == reel.end
+
+
+def test_marks_lie_between_the_pieces() -> None:
+    reel = Reel()
+    for seconds in (0.4, 0.8, 1.4):
+        reel.mark(Mark.TURN_BEGINS)
+        fill(reel, seconds)
+        reel.mark(Mark.TURN_ENDS)
+        fill(reel, 0.3)
+    sent = drain(reel)
+    fill(reel, 5.0)
+    drain(reel)
+    reel.rewind(0)
+    again = drain(reel)
+    assert sound(again) == count(0, reel.end)
+    marks = [(item.mark, item.position) for item in again if isinstance(item, Strip) and item.mark]
+    assert marks == [(item.mark, item.position) for item in sent if isinstance(item, Strip) and item.mark]
+    assert all(item.in_turn for item in again if isinstance(item, Strip) and item.pcm and item.position < 4 * CHUNK)
+
+
+def test_what_nobody_will_ask_for_again_is_let_go_of_but_for_the_last_moments() -> None:
+    reel = Reel()
+    fill(reel, 10.0)
+    drain(reel)
+    reel.forget(6 * SECOND + 5)
+    assert 5.5 * SECOND <= reel.oldest <= 6 * SECOND
+    reel.rewind(6 * SECOND + 5)
+    assert sound(drain(reel)) == count(6 * SECOND + 5, 4 * SECOND - 5)
+    reel.forget(reel.end)
+    assert reel.end - 2 * SECOND <= reel.oldest <= reel.end - SECOND
+    assert reel.dropped == 0.0
+
+
+def test_what_was_never_sent_is_not_let_go_of() -> None:
+    reel = Reel()
+    fill(reel, 3.0)
+    reel.forget(2 * SECOND)
+    assert sound(drain(reel)) == count(0, 3 * SECOND)
+
+
+class Plain(Reel):
+    """Joins nothing."""
+
+    def _join(self, position: int) -> None:
+        """Never mind."""
+
+
+@given(st.lists(st.tuples(st.sampled_from(["push", "send", "rewind", "begin", "end", "pause"]), st.integers(0, 60)), max_size=80))
+def test_joined_or_not_every_socket_is_sent_the_same(steps: list[tuple[str, int]]) -> None:
+    """Against a reel that keeps every message by itself."""
+    joined, plain = Reel(limit=60.0, memory=60.0), Plain(limit=60.0, memory=60.0)
+    now, numbers = 1.0, 0
+
+    def said(reel: Reel, most: int) -> list[tuple[Mark | None, bytes]]:
+        """Marks, and the sound between them."""
+        found: list[tuple[Mark | None, bytes]] = []
+        left = most * 320
+        while left > 0 and isinstance(item := reel.take(), Strip):
+            left -= max(1, len(item.pcm) // 2)
+            reel.sent_now(item, now)
+            if item.mark is None and found and found[-1][0] is None:
+                found[-1] = (None, found[-1][1] + item.pcm)
+            else:
+                found.append((item.mark, item.pcm))
+        return found
+
+    for what, amount in steps:
+        now += 0.01
+        match what:
+            case "push":
+                for _ in range(amount):
+                    for reel in (joined, plain):
+                        reel.push(count(reel.end, 320))
+            case "send":
+                numbers += amount
+                assert said(joined, 10**6) == said(plain, 10**6)
+            case "rewind":
+                target = max(0, joined.sent - amount * 777)
+                assert joined.sent == plain.sent
+                assert joined.rewind(target) == plain.rewind(target)
+                numbers = 0
+            case "pause":
+                for reel in (joined, plain):
+                    reel.mark(Mark.PAUSE)
+            case _:
+                if joined.in_turn is (what == "end"):
+                    for reel in (joined, plain):
+                        reel.mark(Mark.TURN_BEGINS if what == "begin" else Mark.TURN_ENDS)
+        assert joined.oldest == plain.oldest
+        if not any(step == "rewind" for step, _ in steps):
+            assert [joined.consumed(n) for n in range(numbers)] == [plain.consumed(n) for n in range(numbers)]
