@@ -3,7 +3,8 @@
 Names and shapes are those of `@pipecat-ai/client-js` (protocol 2.x, docs.pipecat.ai "RTVI standard"), so that its clients work
 as they are. A function of the client's is asked for by `llm-function-call-in-progress`, which took the place of the older
 `llm-function-call`; clients that know both would run it twice if both were sent. Ours beside the standard: `bot-interrupted`;
-`metrics.turn`; `server-message` of type `call-ended`, `budget`, `model-swapped` and, in a demonstration, `packets-withheld`.
+`metrics.turn`; `server-message` of type `budget`, `model-swapped`, in a demonstration `packets-withheld`, and `call-ended`, after
+which nothing comes.
 """
 
 from __future__ import annotations
@@ -215,19 +216,19 @@ class RtviSession:
 
     def heard(self, message: ClientMessage) -> list[str]:
         """What to answer at once to a message of the client."""
-        if not isinstance(message, ClientReady):
+        if self._over or not isinstance(message, ClientReady):
             return []
         self._greeted = True
         return self._get_ready()
 
     def tell(self, event: CallEvent) -> list[str]:
         """What the client should read of `event`: none, one or several messages, to be sent in order."""
+        if self._over:
+            return []
         match event:
             case StateChanged(state=State.ACTIVE):
                 self._active = True
                 return self._get_ready()
-            case StateChanged(state=State.ENDING, reason=EndReason() as reason):
-                return self.ended(reason)
             case CallEnded(reason=reason):
                 return self.ended(reason)
             case Trouble(message=text, fatal=fatal):
@@ -287,11 +288,11 @@ class RtviSession:
         if self._over:
             return []
         self._over = True
-        data = {"type": "call-ended", "reason": reason.value, "message": _REASONS[reason]}
-        messages = self._out("server-message", data)
+        why = _REASONS[reason]
+        messages: list[str] = []
         if reason.result == "server_error" and not self._told:
-            messages += self._out("error", {"error": _REASONS[reason], "message": _REASONS[reason], "fatal": True})
-        return messages
+            messages += self._out("error", {"error": why, "message": why, "fatal": True})
+        return messages + self._out("server-message", {"type": "call-ended", "reason": reason.value, "message": why})
 
     # --- parts ---
 

@@ -66,6 +66,29 @@ def test_a_model_that_refuses_says_so_on_the_data_channel_and_in_the_log_once(fa
     asyncio.run(body())
 
 
+def test_the_last_that_a_client_reads_is_how_the_call_ended() -> None:
+    async def body() -> None:
+        async with Emulator(port=0) as emulator, running_gateway(**service(emulator)) as gateway:
+            peer = ChromePeer(SILENCE)
+            try:
+                location = await call(gateway, peer)
+                await peer.told("bot-started-speaking")
+                call_id = location.rpartition("/")[2]
+                async with gateway.http.post(f"{gateway.url}/v1/calls/{call_id}/hangup") as response:
+                    assert response.status == 200
+                await peer.told("server-message")
+                await ended(gateway)
+                *_, turn, last = (json.loads(text) for text in peer.messages)
+                assert last["data"]["type"] == "call-ended"
+                assert (turn["type"], turn["data"]["turn"]["end"]) == ("metrics", "session_closed"), (
+                    "of the greeting that was cut off"
+                )
+            finally:
+                await peer.close()
+
+    asyncio.run(body())
+
+
 def test_sigterm_refuses_new_calls_lets_the_old_end_and_exits_0() -> None:
     async def body() -> None:
         async with Emulator(port=0) as emulator, running_gateway(**service(emulator)) as gateway:

@@ -345,8 +345,11 @@ def test_what_is_remembered_of_asked_functions_is_bounded() -> None:
 
 @pytest.mark.parametrize("reason", list(EndReason))
 def test_every_reason_can_be_read(reason: EndReason) -> None:
-    messages = told(session(), StateChanged(State.ENDING, reason), CallEnded(reason, "detail", CallSummary(1.0)))
-    kind, data = messages[0]
+    rtvi = session()
+    last = TurnEnded(Turn(TurnKind.SPEECH, TurnEnd.SESSION_CLOSED, 1.0, 0.7, 0.2, 0.1))
+    assert [kind for kind, _ in told(rtvi, StateChanged(State.ENDING, reason), last)] == ["metrics"], "the last turn's, still"
+    messages = told(rtvi, CallEnded(reason, "detail", CallSummary(1.0)))
+    kind, data = messages[-1]
     assert kind == "server-message"
     assert (data["type"], data["reason"]) == ("call-ended", reason.value)
     assert data["message"].endswith(".")
@@ -354,11 +357,20 @@ def test_every_reason_can_be_read(reason: EndReason) -> None:
     errors = [data for kind, data in messages if kind == "error"]
     assert len(messages) == 1 + len(errors), "said once"
     assert bool(errors) is (reason.result == "server_error")
+    assert told(rtvi, last, Trouble("Late.", fatal=True), CallerSaid("hello"), ModelStoppedSpeaking()) == []
+    assert rtvi.heard(ClientReady()) == []
+
+
+def test_a_client_that_comes_up_after_the_end_reads_the_end_and_nothing_else() -> None:
+    rtvi = RtviSession(lambda: "now")
+    assert told(rtvi, StateChanged(State.ACTIVE), ModelSaid("Hello")) == []
+    assert len(rtvi.ended(EndReason.IDLE)) == 1
+    assert rtvi.heard(ClientReady()) == []
 
 
 def test_a_reason_already_told_is_not_told_again() -> None:
     rtvi = session()
-    messages = told(rtvi, Trouble("Quota.", fatal=True), StateChanged(State.ENDING, EndReason.MODEL_REFUSED))
+    messages = told(rtvi, Trouble("Quota.", fatal=True), CallEnded(EndReason.MODEL_REFUSED, "", CallSummary(1.0)))
     assert [kind for kind, _ in messages] == ["error", "server-message"]
     assert rtvi.ended(EndReason.MODEL_REFUSED) == []
 
