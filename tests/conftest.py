@@ -26,6 +26,7 @@ REAL_TIME = (
     "e2e/test_vertex",
     "legs/test_chrome_engine",
     "legs/test_sender_chrome",
+    "telemetry/test_promtool",
 )
 """Where sound passes in real time between processes. Two such tests at once would measure each other."""
 

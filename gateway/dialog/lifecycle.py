@@ -1,8 +1,9 @@
 """Is there a call? The states of a call and every move between them, as a table.
 
-`CONNECTING` the model session is being opened · `ACTIVE` the model is there; the caller's media may still be on its way (ICE, DTLS:
-that both sides are there is told by the event `CallSetUp`) · `AWAY` the caller's leg is gone, the model is paused and the call
-waits to be attached again · `ENDING` sockets are being closed · `ENDED` nothing is left. What is not in the table cannot happen.
+`CONNECTING` the model session is being opened · `ACTIVE` the model is there; the caller's media may still be on its way (ICE,
+DTLS: that both sides are there is told by the event `CallSetUp`) · `AWAY` the caller's leg is gone, the model is paused and the
+call waits to be attached again · `ENDING` sockets are being closed · `ENDED` nothing is left. What is not in the table cannot
+happen.
 """
 
 from __future__ import annotations
