@@ -91,18 +91,32 @@ class Ear:
         if self._gate is not None:
             self._button = False
             self._pass_on(self._gate.shut())
+        self.uplink.hurry()
 
     def take(self) -> UplinkChunk | bool | None:
         """What goes to the model next, in order: audio, or where a turn begins (True) and ends (False). None: nothing may."""
         if self._held:
             return None
-        dropped = round(self.uplink.dropped * MODEL_INPUT_RATE * SAMPLE_BYTES)
-        if self._marks and self._marks[0][0] <= self._taken + dropped:
+        self._forget_empty_turns()
+        here = self._gone()
+        if self._marks and self._marks[0][0] <= here:
             return self._marks.popleft()[1]
-        chunk = self.uplink.take()
+        # Not beyond the next edge: what is said in the next turn does not belong into this one.
+        chunk = self.uplink.take(self._marks[0][0] - here if self._marks else None)
         if chunk is not None:
             self._taken += len(chunk.pcm)
         return chunk
+
+    def _gone(self) -> int:
+        """Bytes of uplink that wait no more: taken or dropped."""
+        return self._taken + round(self.uplink.dropped * MODEL_INPUT_RATE * SAMPLE_BYTES)
+
+    def _forget_empty_turns(self) -> None:
+        """A turn that gave way as a whole is none: its bare beginning would cut off the answer that is running."""
+        here, marks = self._gone(), self._marks
+        while len(marks) > 1 and marks[0][1] and marks[1][0] <= here:
+            marks.popleft()
+            marks.popleft()
 
     def _is_of_a_turn(self, frame: AudioFrame, gate: Gate) -> bool:
         if self._listening.endpointing is Endpointing.PUSH_TO_TALK:
@@ -118,6 +132,7 @@ class Ear:
                 ready = self.uplink.push(piece) or ready
                 self._pushed += len(piece.pcm)
             else:
+                self._forget_empty_turns()
                 self._marks.append((self._pushed, piece))
                 if not piece:
                     self.uplink.hurry()

@@ -99,15 +99,15 @@ class Feed:
                 await self._tell(session)
             while self._prompts:
                 await session.prompt(self._prompts.popleft())
-            if self._paused:
-                self._paused = False
-                await session.end_audio()
             while self._texts:
                 self._turns.asked(self._loop.time(), TurnKind.TEXT)
                 text = self._texts.popleft()
                 self._history.caller_said(text)
                 await session.send_text(text)
+            paused, self._paused = self._paused, False
             await self._send_audio(session)
+            if paused:  # after the last words before it
+                await session.end_audio()
 
     async def _tell(self, session: ModelSession) -> None:
         (profile, self._changed), (told, self._told) = (self._changed, None), (self._told, None)

@@ -89,15 +89,16 @@ class Uplink:
         self._hurried = self._bytes > 0
         return self._hurried
 
-    def take(self) -> UplinkChunk | None:
-        """All that waits, at most `MAX_MESSAGE` of it in whole frames; None while no chunk is ready."""
+    def take(self, most_bytes: int | None = None) -> UplinkChunk | None:
+        """All that waits, at most `MAX_MESSAGE` and `most_bytes` of it in whole frames, at least one; None while no chunk is ready."""
         if not self.ready:
             return None
         frames = self._frames
+        most = self._max_message if most_bytes is None else min(self._max_message, most_bytes)
         first = newest = frames.popleft()
         parts = [first.pcm]
         size = len(first.pcm)
-        while frames and size + len(frames[0].pcm) <= self._max_message:
+        while frames and size + len(frames[0].pcm) <= most:
             newest = frames.popleft()
             parts.append(newest.pcm)
             size += len(newest.pcm)

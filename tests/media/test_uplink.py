@@ -63,6 +63,18 @@ def test_a_feeder_that_fell_behind_gets_everything_in_few_messages() -> None:
     assert sizes == [MAX_MESSAGE, MAX_MESSAGE, 0.2]
 
 
+def test_no_more_is_taken_than_is_asked_for() -> None:
+    uplink = Uplink(chunk=0.02)
+    for number in range(10):
+        uplink.push(frame(number))
+    sizes = []
+    for most in (0.06, 0.05, 0.001, 0.2):
+        chunk = uplink.take(round(most * 32_000))
+        assert chunk is not None
+        sizes.append(len(chunk.pcm) // 640)
+    assert sizes == [3, 2, 1, 4]
+
+
 def test_the_oldest_frames_give_way_whole() -> None:
     uplink = Uplink(chunk=0.1, limit=1.0)
     for number in range(60):
