@@ -5,7 +5,8 @@ What was sent stays for a while, so that a loss can be made good: `rewind` puts 
 
 Positions are samples (16 kHz) since the call began. Two limits: what waits to be sent gives way, oldest first, beyond `limit`
 (late speech is worse than lost speech, and it is counted); what was sent is forgotten beyond `memory`, and before that when the
-session knows that nobody will ask for it again (`forget`). What was sent a while ago is kept in few long pieces.
+session knows that nobody will ask for it again (`forget`). What was sent a while ago is kept in few long pieces, and at half the
+size when it is known to have been read (`thin`): it is only for a question that may have to be asked again.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from gateway.media.audio import MODEL_INPUT_RATE, SAMPLE_BYTES
+from gateway.media.g711 import ulaw_decode, ulaw_encode
 from gateway.model.base import ToolAnswer
 
 LIMIT = 10.0
@@ -61,11 +63,13 @@ class Strip:
     """Its message's number on the socket it was sent on, the setup being 0."""
     ends: array[int] | None = None
     """Of a strip joined of several: position after each, whose messages' numbers end with `index`."""
+    thin: bool = False
+    """`pcm` is in G.711 mu-law, a byte a sample."""
 
     @property
     def end(self) -> int:
         """Position after its last sample."""
-        return self.position + len(self.pcm) // SAMPLE_BYTES
+        return self.position + (len(self.pcm) if self.thin else len(self.pcm) // SAMPLE_BYTES)
 
 
 class AskKind(enum.Enum):
@@ -209,6 +213,17 @@ class Reel:
         while self._past and self._past[0].end < position:  # a mark at that very place stays
             self._past.popleft()
 
+    def thin(self, position: int) -> None:
+        """What was sent before `position` has been read: it may lie in G.711 mu-law (20 µs of CPU for a second of it).
+
+        The noise is 38 dB below the speech, as on any telephone line. What may never have arrived stays as it is.
+        """
+        for strip in reversed(self._past):
+            if strip.thin:
+                break
+            if strip.pcm and strip.end <= position:
+                strip.pcm, strip.thin = ulaw_encode(strip.pcm), True
+
     def _join(self, position: int) -> None:
         """What was sent before `position`, in pieces."""
         strips, piece = self._strips, list[Strip]()
@@ -247,7 +262,10 @@ class Reel:
         """Begin again at `position` for another socket, and ask again what was not answered. Seconds that are sent twice."""
         before, at = self.sent, 0
         while self._past and self._past[-1].end >= position:
-            self._strips.appendleft(self._past.pop())
+            strip = self._past.pop()
+            if strip.thin:
+                strip.pcm, strip.thin = ulaw_decode(strip.pcm), False
+            self._strips.appendleft(strip)
             self._next += 1
         while at < self._next and self._is_before(self._strips[at], position):
             at += 1

@@ -469,6 +469,7 @@ class Course:
         self._watch.pulse.pong(ping, now)
         if self.phase is Phase.OPEN:
             self.reel.forget(self._earliest())
+            self.reel.thin(self._watch.pulse.read)
 
     def _earliest(self) -> int:
         """From where on the next socket may have to be played the reel: see `_gone`, which asks for nothing before this.

@@ -79,6 +79,26 @@ def test_of_a_caller_who_never_stops_no_more_than_of_a_silent_one_once_it_is_too
     assert kept(play) <= MOST
 
 
+def test_half_open_nothing_that_may_not_have_been_read_is_thinned() -> None:
+    caller, read = unread(6.0)
+    assert not any(strip.thin for strip in caller.course.reel._past if strip.end > read)
+    caller.course.lost(STALLED, caller.now)
+    caller.go_on()
+    pieces = [QUIET] * 60
+    assert caller.heard[-1][0][1] == b"".join(pieces)
+
+
+def test_a_question_without_an_answer_costs_half() -> None:
+    play = Play()
+    play.answers()
+    play.hears(noise(RATE, 1.0, 20.0))
+    play.hears(tone(300, RATE, 3.0))
+    play.hears(noise(RATE, 4.0, 20.0))
+    kept_bytes = sum(len(strip.pcm) for strip in (*play.course.reel._past, *play.course.reel._strips))
+    assert kept(play) >= 7.0
+    assert kept_bytes <= 32_000 * (MOST + (kept(play) - MOST) / 2)
+
+
 class Everything(Reel):
     """Keeps what it may let go of."""
 
