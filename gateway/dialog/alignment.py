@@ -265,7 +265,8 @@ class Alignment:
             if span > 1:
                 pause = sounds[number - span + 1][0] - sounds[number - span][1]
                 inner += 0.8 + (pause / 0.1) ** 2
-            length = sum(sounds[at][1] - sounds[at][0] for at in range(number - span, number))
+            closed = sum(sounds[at][1] - sounds[at][0] for at in range(number - span, number - 1))
+            length = closed + sounds[number - 1][1] - sounds[number - 1][0]
             for first, (cost, _, _) in self._rows[number - span].items():
                 if span == 1:
                     _keep(found, first, cost + _NO_WORD + _NO_WORD_SECOND * (end - begin), span, first)
@@ -278,8 +279,9 @@ class Alignment:
                     due = (weights[after] - weights[first]) / rate + (0.0 if open_end else LENGTHENED)
                     if not final and due > 2.0 * length + 0.4:
                         break
-                    # The rest of a stretch that is still growing is not known: only too many words in it are too many.
-                    miss = max(0.0, due - length) if open_end else length - due
+                    # The rest of a stretch that is still growing is not known: only too many words in it are too many, and
+                    # too few those that do not even fill the stretches before it.
+                    miss = max(0.0, due - length, closed - due) if open_end else length - due
                     spread = _SPREAD * _SPREAD * (after - first) + (_TEMPO * due) ** 2
                     price = cost + inner + skipped + miss * miss / (2 * spread)
                     if not final and not open_end:

@@ -75,3 +75,11 @@ def test_what_is_far_behind_is_not_kept() -> None:
         alignment.place(0.5 * number)
         assert len(alignment._sounds) <= 2 * OPEN_ROWS
         assert len(alignment._fixed) <= OPEN_ROWS
+
+
+def test_a_word_is_not_stretched_over_a_pause_by_a_sound_that_still_grows() -> None:
+    alignment = Alignment(Voice(23.4, 0.9))
+    alignment.text("six nineteen")
+    alignment.sound(0.92, ((0.09, 0.54), (0.61, 0.92)))
+    assert alignment.place(0.2) == len("s")
+    assert alignment.place(0.58) == len("six")
