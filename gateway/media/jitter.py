@@ -214,8 +214,12 @@ class JitterBuffer:
             return steps
         if sequence > self._highest:
             self._jump(sequence, now)
-            if position < self._next and not self._take_back(position) and not self._slower_for_good(position, sequence, now):
-                self._alive_until = now + ALIVE
+            if position < self._next and not self._take_back(position):
+                if self._slower_for_good(position, now):
+                    steps += self.flush()  # it belongs to the old origin, and may lie hours from the new one
+                    self._start_at(position, sequence, now)
+                else:
+                    self._alive_until = now + ALIVE
         elif (since := self._missing.pop(sequence, None)) is not None:
             self._came_after_all(now - since)
         else:
@@ -404,7 +408,7 @@ class JitterBuffer:
         self._quiet_from = None
         return True
 
-    def _slower_for_good(self, position: int, sequence: int, now: float) -> bool:
+    def _slower_for_good(self, position: int, now: float) -> bool:
         """A new packet whose time is filled. Several in a row at the pace of real time: every packet of this path will be so
         late from now on, and dropping them all would be deafness. A burst after a stall is not: it catches up by itself."""
         if not self._late_count or position < self._late_from:
@@ -412,10 +416,7 @@ class JitterBuffer:
         self._late_count += 1
         paced = now - self._late_since >= 0.7 * (position - self._late_from) * self._tick
         behind = (self._next - position) * self._tick
-        if self._late_count < LATE_RUN or not paced or behind <= LATE_RUN * self._duration * self._tick:
-            return False
-        self._start_at(position, sequence, now)
-        return True
+        return self._late_count >= LATE_RUN and paced and behind > LATE_RUN * self._duration * self._tick
 
     # --- what is missing ---
 

@@ -334,6 +334,17 @@ def test_a_hole_is_not_given_up_because_we_stood_still() -> None:
     assert line.packet(4, 0.501) == ["4", "5"]
 
 
+def test_a_strange_timestamp_is_not_hours_of_silence() -> None:
+    """It becomes the origin; the next such packet is held back behind a loss when the stream, gone on as it was, wins again."""
+    line, hours = Line(), CLOCK * 3 * 3600
+    strange, lost = {8, 14}, 13
+    for tick, number in enumerate((0, 1, 3, 2, *range(4, 60))):
+        if number != lost:
+            line.packet(number, tick * PTIME, timestamp=number * FRAME + (hours if number in strange else 0))
+    assert line.units < 2 * CLOCK
+    assert line.said[-40:] == [str(number) for number in range(20, 60)]
+
+
 def test_a_path_that_becomes_a_little_slower_than_the_patience_is_not_overtaken_by_silence() -> None:
     line = Line()
     for number in range(50):
