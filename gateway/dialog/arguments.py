@@ -4,7 +4,7 @@ The schema language is the part of OpenAPI's (JSON Schema's) that the Live servi
 that what the model is told and what is checked are the same words: `type`, `description`, `title`, `nullable`, `default`,
 `example`, `anyOf`; string `enum pattern minLength maxLength format`; number and integer `minimum maximum format`; array `items
 minItems maxItems`; object `properties required propertyOrdering minProperties maxProperties`. Properties that are not declared
-are refused, always.
+are refused, always; so is a `pattern` that could take for ever (gateway/dialog/pattern.py).
 
 `check` judges a schema, `conform` arguments, `simplify` makes such a schema of any JSON Schema (an MCP server's). None of them
 raises on bad input: faults are short sentences for the operator, or for the model.
@@ -18,8 +18,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
+
+from gateway.dialog.pattern import MAX_TEXT, PatternError, pattern
 
 Schema = Mapping[str, Any]
 
@@ -126,8 +127,8 @@ def _check_keyword(kind: str, key: str, value: object, where: str, faults: list[
         wrong = "must be a list of texts"
     elif key == "format" and (not isinstance(value, str) or value not in _FORMATS[kind]):
         wrong = f"must be one of {', '.join(sorted(_FORMATS[kind]))}"
-    elif key == "pattern" and (not isinstance(value, str) or _pattern(value) is None):
-        wrong = "must be a regular expression"
+    elif key == "pattern":
+        wrong = _pattern_fault(value)
     if wrong:
         faults.append(f"{where}.{key}: {wrong}")
 
@@ -237,7 +238,9 @@ def _judge_string(value: object, schema: Schema) -> str | None:
         return f"must be one of {', '.join(schema['enum'])}"
     if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", math.inf):
         return f"must be {_range(schema, 'minLength', 'maxLength')} characters long"
-    if "pattern" in schema and (pattern := _pattern(schema["pattern"])) is not None and not pattern.search(value):
+    if "pattern" in schema and len(value) > MAX_TEXT:
+        return f"must be at most {MAX_TEXT} characters long"
+    if "pattern" in schema and not pattern(schema["pattern"]).search(value):
         return f"must match {schema['pattern']}"
     if schema.get("format") in ("date", "date-time") and not _is_date(value, schema["format"]):
         return f"must be a {schema['format']}"
@@ -299,12 +302,14 @@ def _range(schema: Schema, least: str, most: str) -> str:
     return f"at least {low}" if high is None else f"{low} to {high}"
 
 
-@lru_cache(maxsize=256)
-def _pattern(text: str) -> re.Pattern[str] | None:
+def _pattern_fault(value: object) -> str:
+    if not isinstance(value, str):
+        return "must be text"
     try:
-        return re.compile(text)
-    except (re.error, OverflowError, RecursionError):  # a{99999999999}; a thousand parentheses
-        return None
+        pattern(value)
+    except PatternError as error:
+        return str(error)
+    return ""
 
 
 def _is_date(text: str, form: str) -> bool:
