@@ -1,8 +1,8 @@
 """One call's Opus encoding: which encoder runs, at what bit rate, as loss and bandwidth come and go.
 
 Two profiles. *Clear*: restricted-lowdelay, complexity 0. *Lossy*: voip with in-band FEC. An encoder cannot change between
-them after its first frame, so a change makes a new encoder. Only one exists at a time: making one costs 20 µs and happens
-seldom, keeping one costs 31 to 43 KiB a call.
+them after its first frame, so a change makes a new encoder. Only one exists at a time, and in a long silence none: making one
+costs 20 µs and happens seldom, keeping one costs 31 to 43 KiB a call.
 """
 
 from __future__ import annotations
@@ -69,6 +69,7 @@ class OpusVoice:
     """Frames of 20 ms PCM16 mono at 24 kHz in, Opus payloads out."""
 
     __slots__ = (
+        "_bitrate",
         "_ceiling",
         "_dirty_at",
         "_encoder",
@@ -90,22 +91,29 @@ class OpusVoice:
         self._previous = bytes(round(MODEL_OUTPUT_RATE * PTIME) * SAMPLE_BYTES)
         self._waited = 0.0
         self.profile = self._wanted = Profile.CLEAR
-        self._encoder = self._make(Profile.CLEAR, settings.bitrate)
+        self._bitrate = settings.bitrate
+        self._encoder: OpusEncoder | None = self._make(Profile.CLEAR, settings.bitrate)
 
     @property
     def bitrate(self) -> int:
         """Bits per second aimed at now."""
-        return self._encoder.bitrate
+        return self._bitrate
 
     def encode(self, pcm: bytes) -> bytes:
         """The payload of the next frame. Raises ValueError when `pcm` is not 20 ms."""
+        if (encoder := self._encoder) is None:
+            return self._change(pcm)
         if self._wanted is not self.profile:
             self._waited += PTIME
             patience = HURRY if self._wanted is Profile.LOSSY else LEISURE
             if self._waited >= patience or peak_dbfs(pcm) < QUIET_DBFS:
                 return self._change(pcm)
         self._previous = pcm
-        return self._encoder.encode(pcm)
+        return encoder.encode(pcm)
+
+    def rest(self) -> None:
+        """Nothing is to be encoded for a while, and what was last was silence: the encoder goes, the next frame makes another."""
+        self._encoder = None
 
     def on_loss(self, loss: float, rtt: float | None, now: float) -> None:
         """The far end lost this part (0 to 1) of what it should have had lately; `rtt` in seconds where known."""
@@ -124,7 +132,7 @@ class OpusVoice:
             self._aim(max(min(floor, self.bitrate), round(self.bitrate * (1 - loss / 2))))
         elif loss <= LOSS_LIMIT:
             self._aim(round(self.bitrate * _RISE))
-        if self.profile is Profile.LOSSY:
+        if self._encoder is not None and self.profile is Profile.LOSSY:
             self._encoder.loss = self._expected_loss
 
     def on_remb(self, bitrate: int) -> None:
@@ -138,7 +146,9 @@ class OpusVoice:
         return min(25, max(5, round(self._loss * 100)))
 
     def _aim(self, bitrate: int) -> None:
-        self._encoder.bitrate = min(bitrate, self._ceiling)
+        self._bitrate = min(bitrate, self._ceiling)
+        if self._encoder is not None:
+            self._encoder.bitrate = self._bitrate
 
     def _want(self, profile: Profile) -> None:
         if profile is not self._wanted:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.legs.webrtc.sender import ENOUGH, HANGOVER, KEEP_ALIVE, STALL, Sender
+from gateway.legs.webrtc.sender import ENOUGH, HANGOVER, KEEP_ALIVE, REST, STALL, Sender
 from gateway.media.audio import AudioFrame
 from gateway.media.codec import NATIVE_RATE, Codec, CodecName
 from gateway.media.g711 import alaw_decode, ulaw_decode
@@ -369,3 +369,16 @@ def test_any_report_leaves_a_working_sender(reports: list[tuple[int, int, int, i
         assert sender.loss is None or 0 <= sender.loss <= 1
         assert sender.rtt is None or 0 <= sender.rtt < 60
         assert len(parse_rtcp(sender.report(step * 1.0 + 0.3, None))) == 2
+
+
+def test_a_long_silence_costs_no_encoder_and_speech_after_it_is_whole() -> None:
+    sender = make()
+    send(sender, talk(OPUS, 1.0))
+    assert sender.voice is not None
+    send(sender, [None] * (REST - 1), start=1.0)
+    assert sender.voice._encoder is not None
+    send(sender, [None] * 100, start=1.0 + REST / 50)
+    assert sender.voice._encoder is None
+    packets = present(send(sender, talk(OPUS, 1.0), start=4.0 + REST / 50))
+    assert len(packets) == 50
+    assert sender.voice._encoder is not None

@@ -180,3 +180,33 @@ def test_no_click_in_speech() -> None:
     assert len(found) > 90
     assert np.median(found) < 0.5
     assert max(found) < 3
+
+
+def rested(pcm: bytes, *, rests: bool) -> np.ndarray:
+    """What a far end hears at 48 kHz of `pcm` after speech and a silence, in which the encoder was let go of or not."""
+    voice, decoder = OpusVoice(), OpusDecoder(48_000)
+    before = [decoder.decode(voice.encode(frame)) for frame in (*frames(speech(RATE, 2.0), RATE), *[QUIET] * 5)]
+    assert before
+    if rests:
+        voice.rest()
+    return floats(joined(decoder.decode(voice.encode(frame)) for frame in frames(pcm, RATE)))
+
+
+@pytest.mark.parametrize("pcm", [speech(RATE, 3.0), tone(440, RATE, 1.0)], ids=["speech", "tone"])
+def test_nobody_hears_that_the_encoder_was_let_go_of_in_silence(pcm: bytes) -> None:
+    kept, made = rested(pcm, rests=False), rested(pcm, rests=True)
+    assert np.sqrt(np.mean((kept - made) ** 2)) < 0.1 * np.sqrt(np.mean(kept**2))  # less than the coding noise itself
+    bend = np.abs(np.diff(made, n=2))[:1_440].max()
+    assert bend <= 1.4 * max(np.abs(np.diff(kept, n=2))[:1_440].max(), 40)
+
+
+def test_after_a_rest_it_goes_on_as_the_link_wants_it() -> None:
+    voice = OpusVoice()
+    voice.rest()
+    voice.on_remb(40_000 + OVERHEAD)
+    voice.on_loss(0.05, None, 0.0)
+    assert voice.bitrate == 40_000
+    assert not is_celt(voice.encode(LOUD[0]))
+    assert voice.profile is Profile.LOSSY
+    payloads = [voice.encode(frame) for frame in LOUD[1:51]]
+    assert sum(map(len, payloads)) * 8 <= 44_000

@@ -39,6 +39,9 @@ coming, and continues exactly that.
 KEEP_ALIVE = 20
 """Ticks between packets in silence, 400 ms: libopus's own DTX interval, which every WebRTC receiver knows from Chrome."""
 
+REST = 250
+"""Ticks of silence, 5 s, after which the encoder is let go of."""
+
 STALL = 0.15
 """Seconds behind the grid after which the missed ticks are taken for dropped: more than the clock ever catches up.
 
@@ -139,6 +142,8 @@ class Sender:
         payload_type = self.codec.payload_type
         if frame is None:
             self._silent += 1
+            if self._silent == REST and self.voice is not None:
+                self.voice.rest()
             if self._silent <= HANGOVER:
                 payload = self._resting = self._encode(self._fade() if self._silent == 1 else self._zeros)
             elif self._comfort_noise is None and self.voice is None:
