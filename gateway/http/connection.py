@@ -171,7 +171,11 @@ class Connection(web.RequestHandler):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
-        self.log_exception("Error handling request", exc_info=exc)
+        # aiohttp refuses every other wish itself, before any handler, and stumbles over one that it can't quote.
+        if request.headers.get("Expect", "100-continue").lower() != "100-continue":
+            status = 417
+        else:
+            self.log_exception("Error handling request", exc_info=exc)
         if request.writer.output_size > 0:
             raise ConnectionError("a response has begun")
         response = _told(_BUG if status >= 500 else Problem(status, _code(status), "this is not HTTP as we read it"))

@@ -90,7 +90,7 @@ class Uplink:
         return self._hurried
 
     def take(self, most_bytes: int | None = None) -> UplinkChunk | None:
-        """All that waits, at most `MAX_MESSAGE` and `most_bytes` of it, whole frames and at least one; None while no chunk is ready."""
+        """What waits, at most `MAX_MESSAGE` and `most_bytes` of it in whole frames, or one; None while no chunk is ready."""
         if not self.ready:
             return None
         frames = self._frames

@@ -267,7 +267,8 @@ async def strike(gateway: Gateway, raw: bytes, patience: float = 1.0) -> str:
     finally:
         writer.close()
     status = answer.split(b"\r\n", 1)[0]
-    if answer and not status.startswith(b"HTTP/1."):
+    # A request line without a version is one of HTTP/0.9 (RFC 1945 §4.1), and answered in kind.
+    if answer and not status.startswith((b"HTTP/1.", b"HTTP/0.9 ")):
         return f"no HTTP: {answer[:80]!r}"
     if b" 500 " in status or b" 502 " in status or b"Traceback" in answer:
         return answer[:600].decode("utf-8", "replace")

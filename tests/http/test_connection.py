@@ -201,6 +201,7 @@ def test_a_bug_is_a_problem_without_words_of_ours(caplog: pytest.LogCaptureFixtu
         (b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n", 404, "not_found"),
         (b"PATCH /now HTTP/1.1\r\nHost: x\r\n\r\n", 405, "method_not_allowed"),
         (b"GET /now HTTP/1.1\r\nHost: x\r\nExpect: the best\r\n\r\n", 417, "expectation_failed"),
+        (b"GET /now HTTP/1.1\r\nHost: x\r\nExpect: \xd7\r\n\r\n", 417, "expectation_failed"),
         (b"not http at all\r\n\r\n", 400, "bad_request"),
         (b"GET /now HTTP/1.1\r\nX: " + b"y" * 20_000 + b"\r\n\r\n", 400, "bad_request"),
     ],
