@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from gateway.dialog.pattern import MAX_TEXT, PatternError, pattern
+from gateway.dialog.pattern import PatternError, pattern
 
 Schema = Mapping[str, Any]
 
@@ -238,9 +238,7 @@ def _judge_string(value: object, schema: Schema) -> str | None:
         return f"must be one of {', '.join(schema['enum'])}"
     if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", math.inf):
         return f"must be {_range(schema, 'minLength', 'maxLength')} characters long"
-    if "pattern" in schema and len(value) > MAX_TEXT:
-        return f"must be at most {MAX_TEXT} characters long"
-    if "pattern" in schema and not pattern(schema["pattern"]).search(value):
+    if "pattern" in schema and not pattern(schema["pattern"]).isinstance_python(value):
         return f"must match {schema['pattern']}"
     if schema.get("format") in ("date", "date-time") and not _is_date(value, schema["format"]):
         return f"must be a {schema['format']}"
