@@ -67,7 +67,7 @@ def test_the_delay_is_only_what_the_network_made_necessary(result: Result) -> No
     if "±50 ms" in result.name:
         # Without a copy of anything no receiver can be at 75 ms: see the test below.
         assert result.p50 <= (0.075 if "plain" not in result.name else 0.09)
-        assert result.p95 <= 0.1202, "jitter of 100 ms in all: what is lost at last has been waited for so long"
+        assert result.p95 <= 0.120, "jitter of 100 ms in all: what is lost at last has been waited for so long"
     if "then clean" in result.name:
         assert result.returned <= DELAY + 0.05, "5 s after the last loss only the jitter itself is left"
 
