@@ -85,6 +85,7 @@ class Playout:
         self._doubt = 0.0  # what is assumed to be needed, whatever was seen
         self._dry_frames = 0  # silence since running dry; an underrun only if more audio comes
         self._starving = False
+        self._paused = False  # starving, since the last word: what is there is not held back for ever
         self.underruns = 0
         self.underrun_seconds = 0.0
         self.speaking_seconds = 0.0
@@ -155,7 +156,8 @@ class Playout:
                 return None
             self._state = _State.PLAYING
         if self._bytes >= self._frame:
-            if self._starving and not self._ended and self.seconds < STARVING_BELOW and self._next_is_quiet():
+            if self._starving and not self._ended and self._may_pause():
+                self._paused = True
                 self.underruns += 1
                 self.underrun_seconds += PTIME
                 self._hold(now, self._bytes, MAX_WAIT, within=True)
@@ -243,6 +245,14 @@ class Playout:
     def _may_stretch(self) -> bool:
         """A model that is ahead needs no delay, and nothing but a pause between words may grow."""
         return not self._ended and self._stretched < MAX_STRETCH and self._bytes < self._hold_bytes and self._next_is_quiet()
+
+    def _may_pause(self) -> bool:
+        """Little is left, and here is the first pause since a word."""
+        if not self._next_is_quiet():
+            self._paused = False
+        elif not self._paused:
+            return self.seconds < STARVING_BELOW
+        return False
 
     def _next_is_quiet(self) -> bool:
         head, _ = self._chunks[0]

@@ -296,7 +296,7 @@ def test_the_wait_fades_when_the_model_is_good_again() -> None:
     playout = Playout(RATE)
     hole(playout)
     waits = []
-    for _ in range(REMEMBERED + 1):
+    for _ in range(17):
         talk(playout, [(0.2, tone(0.2))] * 10)
         waits.append(playout.wait)
     assert waits == sorted(waits, reverse=True)
@@ -333,6 +333,79 @@ def test_no_start_waits_longer_than_the_limit_and_no_answer_is_stretched_further
             heard.append(playout.pull(now) is not None)
         assert heard.index(True) * TICK <= MAX_WAIT + TICK
         assert playout.stretched_seconds - before <= MAX_STRETCH + 1e-9
+
+
+def starve(playout: Playout, at: float = 0.0) -> float:
+    """A hole of 400 ms, more than any unevenness explains: when the next chunk came."""
+    playout.push(tone(TICK), at)
+    for tick in range(21):
+        playout.pull(at + tick * TICK)
+    return at + 21 * TICK
+
+
+def test_a_starving_model_is_waited_for_as_long_as_may_be() -> None:
+    playout = Playout(RATE)
+    at = starve(playout)
+    playout.push(tone(0.1), at)
+    heard = [playout.pull(at + tick * TICK) is not None for tick in range(12)]
+    assert heard.index(True) * TICK == pytest.approx(MAX_WAIT, abs=TICK)
+
+
+def test_a_starving_model_is_paused_only_when_little_is_left_and_once_a_pause() -> None:
+    playout = Playout(RATE)
+    at = starve(playout)
+    playout.push(tone(0.06) + bytes(FRAME) + tone(0.1) + bytes(2 * FRAME) + tone(TICK), at)
+    heard = [playout.pull(at + tick * TICK) is not None for tick in range(40)]
+    first = heard.index(True)
+    assert heard[first : first + 9] == [True] * 9, "0.2 s are left at the first pause"
+    rest = heard[first + 9 :]
+    resumed = rest.index(True)
+    assert resumed * TICK == pytest.approx(MAX_WAIT, abs=TICK), "0.06 s at the second"
+    assert rest[resumed : resumed + 3] == [True] * 3, "and what is there is then said, whether or not more came"
+    assert playout.underruns == 2
+
+
+def test_an_answer_without_a_hole_and_it_is_not_starving_any_more() -> None:
+    playout = Playout(RATE)
+    at = starve(playout)
+    playout.push(tone(0.1), at)
+    playout.end()
+    drain(playout, at)
+    pauses = []
+    for start in (10.0, 20.0):
+        before = playout.underruns
+        playout.push(tone(0.1), start)
+        playout.push(tone(0.5) + bytes(FRAME) + tone(TICK), start)
+        for tick in range(31):
+            playout.pull(start + tick * TICK)
+        pauses.append(playout.underruns - before)
+        playout.end()
+        drain(playout, start + 1.0)
+    assert pauses == [1, 0], "the first answer was still paused between words"
+
+
+def test_an_answer_cut_inside_a_sample_does_not_shift_the_next_one() -> None:
+    playout = Playout(RATE)
+    playout.push(tone(TICK) + b"\1", 0.0)
+    playout.end()
+    drain(playout)
+    playout.push(tone(TICK, start=7), 5.0)
+    frame = playout.pull(5.0)
+    assert frame is not None
+    assert frame.pcm == tone(TICK, start=7)
+
+
+def test_a_tail_that_waited_for_the_rest_of_its_frame_was_a_hole_and_is_the_end() -> None:
+    playout = Playout(RATE)
+    playout.push(tone(0.03), 0.0)
+    heard = [playout.pull(tick * TICK) is not None for tick in range(3)]
+    assert heard == [True, False, False]
+    playout.end()
+    assert (playout.underruns, playout.underrun_seconds) == (1, pytest.approx(2 * TICK))
+    assert playout.pull(0.06) is not None
+    playout.push(tone(0.1), 0.07)
+    assert playout.pull(0.08) is not None
+    assert playout.underruns == 1, "the next answer begins where this one ended"
 
 
 def test_two_samples_of_an_answer_are_not_lost_at_its_end() -> None:
