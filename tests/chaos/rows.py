@@ -21,6 +21,7 @@ from gateway.events import (
     TurnEnded,
 )
 from gateway.profile import Profile
+from gateway.wire.gemini_pulse import MAX_IN_FLIGHT
 from tests.chaos.house import Caller, House, draw, house, open_files, percentile, talking, tape
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ async def planned(scale: Scale, lead: float) -> list[Finding]:
             Finding("sockets closed by the service", _closed_by_service(place) if lead >= 1 else 0, 0),
             _ms("lost, most in one swap", max(lost, default=0.0), limit, timing=lead < 1),
             _ms("doubled, most in one swap", max(doubled, default=0.0), limit, timing=lead < 1),
+            _doubled_for_nothing(doubled),
             _ms("silence, p95", percentile(gaps, 0.95), 0.3),
             _ms("silence, max", max(gaps, default=0.0), 1.0),
         ]
@@ -117,6 +119,7 @@ async def abrupt(scale: Scale) -> list[Finding]:
             Finding("calls lost", _fallen(place), 0),
             _ms("lost, p95", percentile(_filled(lost, swaps), 0.95), 0.2),
             _ms("doubled, p95", percentile(_filled(doubled, swaps), 0.95), 0.4),
+            _doubled_for_nothing(doubled),
             _ms("heard again after, p95", percentile(_heard_again(place), 0.95), 1.5),
         ]
 
@@ -244,12 +247,13 @@ async def unwilling(scale: Scale, fault: str, reason: EndReason) -> list[Finding
 
 async def barge_in(scale: Scale) -> list[Finding]:
     """The service says `interrupted` in the middle of answers: what is still played of them."""
-    stale, count = [], 0
+    stale, after, count = [], 0, 0
     async with house(persona="tone:440,8", vertex=scale.vertex, seed=scale.seed, faults="interrupt_mid=0.6") as place:
 
         async def live(caller: Caller) -> None:
             await caller.until(ModelConnected, 1, 10)
             await caller.until(Interrupted, scale.rounds, 20 + 4 * scale.rounds)
+            await asyncio.sleep(0.3)  # what is left of the answer would leave now: its ticks are due before this
 
         sounds = [talking(0.6, 1.6, first=0.2) for _ in range(scale.calls)]
         await _all(place, scale, live, sounds=sounds)
@@ -259,9 +263,11 @@ async def barge_in(scale: Scale) -> list[Finding]:
                 read_at = at - event.stop
                 old = [sent for sent, read in caller.leg.frames if read <= read_at]
                 stale.append(max(0.0, max(old, default=read_at) - read_at))
+                after += sum(sent > at for sent in old)
     return [
         Finding("interruptions missing", scale.calls * scale.rounds - count, 0, f"of {scale.calls * scale.rounds}"),
         _ms("last stale packet after, p99", percentile(stale, 0.99), 0.04),
+        Finding("stale packets after the caller was told", after, 0),
     ]
 
 
@@ -359,6 +365,12 @@ def _losses(place: House) -> tuple[list[float], list[float]]:
         if account.missing > CHUNK:
             lost.append(account.missing)
     return lost, doubled
+
+
+def _doubled_for_nothing(doubled: list[float]) -> Finding:
+    """However slow the machine, more than may be on its way, and a chunk, is not said twice."""
+    most = max(doubled, default=0.0) - MAX_IN_FLIGHT - CHUNK
+    return _ms("doubled beyond what may have been on its way", max(0.0, most), 0.0, timing=False)
 
 
 def _filled(values: list[float], count: int) -> list[float]:
