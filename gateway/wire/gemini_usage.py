@@ -28,10 +28,12 @@ class TurnUsage:
 
     def __init__(self) -> None:
         self._seen: Counter[Bucket] = Counter()
+        self._context = 0  # tokens
 
     def new_turn(self) -> None:
         """Count from zero again."""
         self._seen.clear()
+        self._context = 0
 
     def report(self, usage: Mapping[str, Any]) -> list[TokensUsed | ContextRead]:
         """What `usage` adds to the reports of this turn so far. Raises PacketError."""
@@ -39,8 +41,10 @@ class TurnUsage:
         grown = counted - self._seen  # keeps what is positive
         self._seen |= counted
         events: list[TokensUsed | ContextRead] = [TokensUsed(*bucket, tokens) for bucket, tokens in sorted(grown.items())]
-        if any(_of_context(bucket) for bucket in grown):
-            events.append(ContextRead(sum(tokens for bucket, tokens in counted.items() if _of_context(bucket))))
+        context = sum(tokens for bucket, tokens in counted.items() if _of_context(bucket))
+        if context > self._context:
+            self._context = context
+            events.append(ContextRead(context))
         return events
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import PacketError
-from gateway.events import ModelLeaving, ModelMessageSkipped, TokensUsed
+from gateway.events import ContextRead, ModelLeaving, ModelMessageSkipped, TokensUsed
 from gateway.model.base import (
     AudioOut,
     GenerationComplete,
@@ -155,6 +155,7 @@ def test_a_bundle_keeps_its_order() -> None:
         AudioOut(b"\x01\x02", NOW),
         GenerationComplete(),
         TokensUsed("input", "unknown", "plain", 7),
+        ContextRead(7),
         TurnComplete(),
     ]
 
