@@ -165,7 +165,7 @@ class JitterBuffer:
         self._late_count = 0
         self._late_since = 0.0
         self._late_from = 0
-        self._excused = False
+        self._second_look = -1.0  # the deadline that was put off because we overslept
 
     @property
     def gives_up_at(self) -> float | None:
@@ -252,11 +252,9 @@ class JitterBuffer:
         """What is due without any packet: holes given up, silence where nothing comes."""
         if self.deadline is None or now < self.deadline:
             return []
-        if now - self.deadline > OVERSLEPT and not self._excused:
-            self._excused = True
-            self.deadline = now + SECOND_LOOK
+        if now - self.deadline > OVERSLEPT and self.deadline != self._second_look:
+            self.deadline = self._second_look = now + SECOND_LOOK
             return []
-        self._excused = False
         steps = self._advance(now)
         while not self._store and (deadline := self._stall_deadline()) is not None and deadline <= now:
             self._fill_stall(deadline, steps)

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 from gateway.media.jitter import (
     COPY_WAIT,
     LATE_RUN,
+    MAX_FILL,
+    MAX_REMEMBERED,
     MAX_STORED,
     MAX_WAIT,
     QUIET_STALL,
+    SECOND_LOOK,
     STALL,
     Conceal,
     Copy,
@@ -323,6 +326,20 @@ def test_our_own_standstill_is_not_the_networks() -> None:
     assert line.poll(4.53), "and if nothing was in the socket, silence does go on"
 
 
+def test_every_standstill_is_excused_once() -> None:
+    line = Line()
+    for start in (0, 200, 400):
+        now = start * PTIME
+        line.packet(start, now)
+        assert line.poll(now + 2.0) == []
+        assert line.buffer.deadline == pytest.approx(now + 2.0 + SECOND_LOOK)
+        for number in range(start + 1, start + 200):
+            line.packet(number, now + 3.98)
+    assert line.said == [str(number) for number in range(600)]
+    line.poll(15.0)
+    assert line.poll(16.0), "twice in a row is not excused"
+
+
 def test_a_hole_is_not_given_up_because_we_stood_still() -> None:
     line = Line()
     line.packet(0, 0.0)
@@ -439,6 +456,102 @@ def test_a_flood_of_holes_is_bounded() -> None:
         line.packet(number, 0.2)
         assert line.buffer.held <= MAX_STORED
     assert str(3 + MAX_STORED) in line.said
+
+
+def test_a_path_that_becomes_faster_is_no_new_origin() -> None:
+    line = Line()
+    line.packet(0, 0.5)
+    assert line.packet(2, 0.24 + PTIME) == ["plc", "2"], "0.3 s faster: what is missing is missing"
+    assert line.units == 3 * FRAME
+
+
+def test_between_two_origins_real_time_is_filled_but_not_for_ever() -> None:
+    line = Line(JitterBuffer(CLOCK, filled_until=1.0))
+    assert line.packet(0, 1.32) == [f"quiet{round(0.3 * CLOCK)}", "0"], "the packet's own 20 ms are not silence"
+    line = Line(JitterBuffer(CLOCK, filled_until=1.0))
+    assert line.packet(0, 60.0) == [f"quiet{round(MAX_FILL * CLOCK)}", "0"]
+
+
+def test_only_so_many_missing_packets_are_remembered() -> None:
+    line = Line()
+    line.packet(0, 0.0)
+    line.packet(MAX_REMEMBERED + 100, 0.02, timestamp=FRAME)
+    line.packet(50, 0.03, timestamp=0)
+    assert (line.buffer.reordered, line.buffer.duplicates) == (0, 1), "forgotten: it counts as a copy"
+    line.packet(150, 0.03, timestamp=0)
+    assert (line.buffer.reordered, line.buffer.duplicates) == (1, 1)
+
+
+def test_what_comes_before_the_first_packet_that_came_is_late() -> None:
+    line = Line()
+    line.packet(5, 0.1)
+    line.packet(3, 0.11)
+    assert (line.buffer.late, line.said) == (1, ["5"])
+
+
+def test_a_packet_behind_a_key_press_is_no_duplicate_and_the_press_is_no_loss() -> None:
+    line = Line()
+    line.packet(0, 0.0)
+    line.take(line.buffer.skip(2, 0.04))
+    assert line.packet(1, 0.05) == ["1"]
+    assert line.buffer.reordered == 1
+    assert line.packet(3, 0.06) == [f"quiet{FRAME}", "3"]
+
+
+def test_what_is_lost_before_a_key_press_is_lost() -> None:
+    line = Line()
+    line.packet(0, 0.0)
+    line.take(line.buffer.skip(2, 0.04))
+    assert line.packet(3, 0.06) == ["plc", "plc", "3"]
+
+
+def test_a_key_press_may_be_late_or_double_too() -> None:
+    line = Line()
+    assert line.buffer.skip(7, 0.0) == [], "and before anything was said it is nothing"
+    line.packet(0, 0.0)
+    line.buffer.skip(2, 0.04)
+    line.buffer.skip(1, 0.05)
+    line.buffer.skip(1, 0.06)
+    assert (line.buffer.reordered, line.buffer.duplicates) == (1, 1)
+
+
+def test_a_sender_that_says_it_pauses_is_followed_sooner() -> None:
+    line = Line()
+    line.packet(0, 0.0, pauses=True)
+    assert line.buffer.deadline == pytest.approx(QUIET_STALL)
+    line.packet(1, 0.02)
+    assert line.buffer.deadline == pytest.approx(0.02 + STALL)
+    line.take(line.buffer.skip(2, 0.04))
+    assert line.buffer.deadline == pytest.approx(0.02 + QUIET_STALL)
+
+
+def test_a_pause_is_taken_back_only_until_a_word_was_said() -> None:
+    line = Line()
+    line.packet(0, 0.0, pauses=True)
+    line.poll_until(QUIET_STALL + 0.041)
+    assert line.units == 4 * FRAME
+    assert line.packet(1, 0.1, timestamp=4 * FRAME) == ["1"]
+    assert line.packet(2, 0.1, timestamp=3 * FRAME) == [], "its time is filled, and not with silence alone"
+    assert line.units == 5 * FRAME
+
+
+def test_two_stalls_are_not_a_path_that_became_slower() -> None:
+    line = Line()
+    last = 0
+    for begin in (100, 200):
+        for number in range(last, begin):
+            line.poll_until(number * PTIME)
+            line.packet(number, number * PTIME)
+        back = (begin + 30) * PTIME
+        line.poll_until(back)
+        late = line.buffer.late
+        # All at once; what is late of it comes first, and in order.
+        for number in range(begin, begin + 30):
+            line.packet(number, back)
+        assert line.buffer.late - late > 2 * LATE_RUN
+        last = begin + 30
+    line.packet(last, last * PTIME)
+    assert line.units == (last + 1) * FRAME, "nothing was said twice, nothing is behind for good"
 
 
 def test_flush_gives_what_is_held_back() -> None:

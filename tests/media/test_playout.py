@@ -365,6 +365,15 @@ def test_a_starving_model_is_paused_only_when_little_is_left_and_once_a_pause() 
     assert playout.underruns == 2
 
 
+def test_the_end_of_a_starving_answer_is_not_paused() -> None:
+    playout = Playout(RATE)
+    at = starve(playout)
+    playout.push(tone(TICK) + bytes(FRAME) + tone(TICK), at)
+    playout.end()
+    assert len(drain(playout, at)) == 3 * FRAME
+    assert playout.underruns == 1
+
+
 def test_an_answer_without_a_hole_and_it_is_not_starving_any_more() -> None:
     playout = Playout(RATE)
     at = starve(playout)
