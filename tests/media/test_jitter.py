@@ -147,6 +147,7 @@ def test_a_hole_waits_as_long_as_packets_have_been_seen_to_come_late() -> None:
     assert 0.12 <= deadline <= 0.14
     assert line.poll(deadline - 0.001) == []
     assert line.packet(4, 0.12) == ["4", "5"]
+    assert line.buffer.waited == pytest.approx(0.02), "of packet 5"
     line.packet(6, 0.12)
     assert line.packet(8, 0.16) == []
     assert line.poll(0.20) == ["plc", "8"]
@@ -173,6 +174,10 @@ def test_when_order_is_usual_fec_is_used_at_once_but_not_when_the_missing_usuall
         number += 2
     assert not waits[0]
     assert all(waits[-10:])
+    # And now every fourth is lost.
+    at_once = [bool(line.packet(later, later * PTIME)) for later in range(number, number + 200) if later % 4]
+    assert not all(at_once[:10])
+    assert all(at_once[-50:]), "they do not come any more"
 
 
 @pytest.mark.parametrize("copy", [True, False])
@@ -405,6 +410,7 @@ def test_a_pause_filled_too_far_takes_no_word_and_is_paid_back() -> None:
     assert surplus > 0
     assert line.take(line.buffer.push(2, 41 * FRAME, name(2), FRAME, 0.9))[-1] == "2"
     assert line.units == 42 * FRAME
+    assert line.take(line.buffer.push(3, 45 * FRAME, name(3), FRAME, 0.98)) == [f"quiet{3 * FRAME}", "3"], "paid back once"
 
 
 def test_a_key_press_is_no_loss() -> None:
@@ -533,6 +539,10 @@ def test_a_pause_is_taken_back_only_until_a_word_was_said() -> None:
     assert line.packet(1, 0.1, timestamp=4 * FRAME) == ["1"]
     assert line.packet(2, 0.1, timestamp=3 * FRAME) == [], "its time is filled, and not with silence alone"
     assert line.units == 5 * FRAME
+    line.packet(3, 0.12, timestamp=5 * FRAME, pauses=True)
+    line.poll_until(0.12 + QUIET_STALL + 0.001)
+    assert line.packet(4, 0.19, timestamp=8 * FRAME) == [f"quiet{FRAME}", "4"]
+    assert line.packet(5, 0.19, timestamp=6 * FRAME) == [], "nor when there was silence before the word"
 
 
 def test_two_stalls_are_not_a_path_that_became_slower() -> None:
@@ -561,6 +571,48 @@ def test_flush_gives_what_is_held_back() -> None:
     line.packet(1, 0.06)
     line.packet(4, 0.08)
     assert line.take(line.buffer.flush()) == ["4"]
+
+
+def waiting() -> Line:
+    """A line on a path that is known to swap packets, held back by a hole at 4."""
+    line = Line()
+    for number, now in ((0, 0.0), (2, 0.04), (1, 0.06), (3, 0.06)):
+        line.packet(number, now)
+    assert line.said == ["0", "plc", "2", "3"]
+    line.said.clear()
+    return line
+
+
+def test_what_a_longer_packet_has_said_is_not_said_again() -> None:
+    line = waiting()
+    line.take(line.buffer.push(5, 5 * FRAME, name(5), 3 * FRAME, 0.1))
+    line.take(line.buffer.push(6, 6 * FRAME, name(6), FRAME, 0.1))
+    assert line.packet(4, 0.11) == ["4", "5"]
+    assert line.units == 8 * FRAME
+
+
+def test_what_was_held_back_says_how_long_packets_are_and_that_the_sender_pauses() -> None:
+    line = waiting()
+    line.take(line.buffer.push(5, 5 * FRAME, name(5), 3 * FRAME, 0.1, pauses=True))
+    assert line.packet(4, 0.11) == ["4", "5"]
+    assert line.buffer.deadline == pytest.approx(0.11 + QUIET_STALL)
+    said = line.take(line.buffer.push(7, 11 * FRAME, name(7), 3 * FRAME, 0.16))
+    assert said == ["plc", "7"], "one step, as long as the packet that is missing"
+
+
+def test_packets_that_all_claim_about_the_same_time_are_bounded() -> None:
+    line = waiting()
+    for number in range(5, 5 + 2 * MAX_STORED):
+        line.take(line.buffer.push(number, 5 * FRAME + number - 5, name(number), FRAME, 0.1))
+        assert line.buffer.held <= MAX_STORED + 1
+    assert line.said[:2] == ["plc", "5"], "the hole gave way"
+
+
+def test_flush_says_nothing_twice_either() -> None:
+    line = waiting()
+    line.take(line.buffer.push(5, 5 * FRAME, name(5), 3 * FRAME, 0.1))
+    line.take(line.buffer.push(6, 6 * FRAME, name(6), FRAME, 0.1))
+    assert line.take(line.buffer.flush()) == ["5"]
 
 
 EVENT = st.tuples(
