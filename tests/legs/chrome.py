@@ -44,6 +44,7 @@ class ChromeCaller:
         self.pc.on("track", self._track)
         self._tasks: list[asyncio.Task[None]] = []
         self._writer = self.generator.writable.get_writer()
+        self._given = 0  # blocks
 
     def _message(self, event: object) -> None:
         self.messages.append(json.loads(event.data))
@@ -85,23 +86,38 @@ class ChromeCaller:
             await asyncio.wait_for(up.wait(), PATIENCE)
 
     async def say(self, pcm: bytes) -> None:
-        """Speak PCM16 mono at 48 kHz in real time, on a 10 ms grid."""
+        """Speak PCM16 mono at 48 kHz in real time, on a 10 ms grid; before the first words, silence until a packet has left.
+
+        The sender starts a moment after the connection stands, and drops what comes before.
+        """
         loop = asyncio.get_running_loop()
+        start, due = loop.time(), 0
+        async with asyncio.timeout(PATIENCE):
+            while not await self._sends():
+                await self._give(bytes(2 * STEP))
+                due += 1
+                await asyncio.sleep(max(0.0, start + 0.01 * due - loop.time()))
         start = loop.time()
         for index in range(len(pcm) // (2 * STEP)):
-            block = pcm[2 * STEP * index : 2 * STEP * (index + 1)]
-            data = webrtc.AudioData(
-                webrtc.AudioDataInit(
-                    format="s16",
-                    sample_rate=RATE,
-                    number_of_frames=STEP,
-                    number_of_channels=1,
-                    timestamp=index * 10_000,
-                    data=block,
-                )
-            )
-            await self._writer.write(data)
+            await self._give(pcm[2 * STEP * index : 2 * STEP * (index + 1)])
             await asyncio.sleep(max(0.0, start + 0.01 * (index + 1) - loop.time()))
+
+    async def _give(self, block: bytes) -> None:
+        """10 ms to the engine."""
+        data = webrtc.AudioDataInit(
+            format="s16",
+            sample_rate=RATE,
+            number_of_frames=STEP,
+            number_of_channels=1,
+            timestamp=self._given * 10_000,
+            data=block,
+        )
+        self._given += 1
+        await self._writer.write(webrtc.AudioData(data))
+
+    async def _sends(self) -> bool:
+        report = await self.transceiver.sender.get_stats()
+        return any(stats.type == "outbound-rtp" and stats.packets_sent > 0 for stats in report.values())
 
     def post(self, kind: str, data: object = None) -> None:
         """An RTVI message to the gateway."""
