@@ -50,13 +50,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key", type=argument(or_empty(bearer)), default="", help="API key of the gateway; better in GATEWAY_API_KEY"
     )
+    parser.add_argument("--quiet", action="store_true", help="callers who do not speak: the noise of a quiet room")
     parser.add_argument("--json", action="store_true", help="the report as JSON on stdout, progress as JSON lines on stderr")
 
 
 def main(args: argparse.Namespace, environ: Mapping[str, str]) -> int:
     """Run it. 0: every caller was connected and heard packets; 1: not so."""
     key = args.key or environ.get("GATEWAY_API_KEY", "")
-    plan = LoadPlan(args.url, args.calls, args.ramp, args.seconds, args.settle, args.linger, key)
+    plan = LoadPlan(args.url, args.calls, args.ramp, args.seconds, args.settle, args.linger, key, args.quiet)
 
     def progress(word: str, calls: int) -> None:
         line = json.dumps({"event": word, "calls": calls}) if args.json else f"{word}: {calls} calls up"

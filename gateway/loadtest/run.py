@@ -13,7 +13,7 @@ from gateway.errors import LegError
 from gateway.loadtest.caller import PTIME, Caller, CallerResult
 from gateway.loadtest.dtls import Identity
 from gateway.loadtest.meter import percentile
-from gateway.loadtest.speech import speech
+from gateway.loadtest.speech import quiet, speech
 
 SLOTS = 4
 """Callers take their 20 ms steps in this many groups, so that they don't send in chorus."""
@@ -38,6 +38,8 @@ class LoadPlan:
     """Seconds between that window and the first hang-up, for whoever else wants to look at the gateway under load."""
     key: str = ""
     """API key of the gateway."""
+    quiet: bool = False
+    """The callers' microphones are open, and nobody speaks."""
 
 
 Report = dict[str, object]
@@ -47,7 +49,7 @@ Progress = Callable[[str, int], None]
 
 async def run(plan: LoadPlan, progress: Progress = lambda _word, _calls: None) -> Report:
     """Do it and give the report, ready for JSON. A caller that fails is an entry in it, not an exception."""
-    identity, packets = Identity(), speech()
+    identity, packets = Identity(), quiet() if plan.quiet else speech()
     callers = [Caller(number, identity, packets, url=plan.url, key=plan.key) for number in range(plan.calls)]
     slots: list[list[Caller]] = [callers[n::SLOTS] for n in range(SLOTS)]
     connector = aiohttp.TCPConnector(limit=AT_ONCE)

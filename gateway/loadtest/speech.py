@@ -11,6 +11,8 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 
+from gateway.media.opus import Application, OpusEncoder
+
 
 class SpeechPacket(NamedTuple):
     """20 ms of Opus, and how loud it is: -dBov from 0 (loudest) to 127 (silence), as RFC 6464 writes it."""
@@ -19,6 +21,11 @@ class SpeechPacket(NamedTuple):
     level: int
     voice: bool
 
+
+RATE = 48_000
+
+ROOM = 30.0
+"""Root mean square of the noise of a quiet room, of 32,768: -61 dBFS."""
 
 VOICE_LEVEL = 50
 """-dBov; louder than this is speech."""
@@ -46,3 +53,12 @@ def speech() -> tuple[SpeechPacket, ...]:
             level = level_of(np.concatenate(samples)) if samples else 127
             packets.append(SpeechPacket(payload, level, level < VOICE_LEVEL))
     return tuple(packets)
+
+
+@cache
+def quiet() -> tuple[SpeechPacket, ...]:
+    """A second of a quiet room: the microphone is open and nobody speaks."""
+    encoder = OpusEncoder(RATE, application=Application.VOIP, bitrate=32_000, complexity=5)
+    room = np.random.default_rng(0).normal(0.0, ROOM, RATE)
+    frames = room.astype("<i2").reshape(50, -1)
+    return tuple(SpeechPacket(encoder.encode(frame.tobytes()), level_of(frame / 32_768), False) for frame in frames)

@@ -90,12 +90,17 @@ def bench_textbook(report: Report, args: argparse.Namespace) -> None:
 
 def bench_memory(report: Report, args: argparse.Namespace) -> None:
     del args
-    for word, persona in (("idle", "talker:1,100000"), ("talking", "talker")):
+    rows = (
+        ("idle", "nobody speaks", "talker:1,100000", True),
+        ("unanswered", "the caller speaks, the model does not", "talker:1,100000", False),
+        ("talking", "both speak, without end", "talker", False),
+    )
+    for word, what, persona, quiet in rows:
         report.await_quiet()
-        run = measure("ours", 40, persona=persona, seconds=10.0, talking=persona == "talker")
+        run = measure("ours", 40, persona=persona, seconds=10.0, talking=persona == "talker", quiet=quiet)
         report.data[f"memory_{word}"] = run.memory_per_call
         report.data["runs"].append(run.as_json())
-        report.say(f"memory per {word} call: {run.memory_per_call / 1024:.0f} KiB ({run.threads} threads)")
+        report.say(f"memory per {word} call ({what}): {run.memory_per_call / 1024:.0f} KiB ({run.threads} threads)")
 
 
 def bench_cpu(report: Report, args: argparse.Namespace) -> None:

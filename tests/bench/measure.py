@@ -139,11 +139,14 @@ def started(name: str, persona: str, *, ledger: Path | None = None) -> Iterator[
         yield Bench(name, gateway, model, f"http://127.0.0.1:{port}/whip", f"http://127.0.0.1:{admin}", ready)
 
 
-def load(bench: Bench, calls: int, seconds: float, *, ramp: float, settle: float = 3.0) -> Iterator[dict[str, Any]]:
+def load(
+    bench: Bench, calls: int, seconds: float, *, ramp: float, settle: float = 3.0, quiet: bool = False
+) -> Iterator[dict[str, Any]]:
     """Run the load tool on the other core; its events as they come, its report last as `{"event": "report", …}`."""
     argv = ["-m", "gateway", "loadtest", "--url", bench.url, "--json", "--calls", str(calls)]
     # It lingers so that we can ask gateway and emulator about the window's end before the first call ends.
     argv += ["--ramp", str(ramp), "--seconds", str(seconds), "--settle", str(settle), "--linger", "2"]
+    argv += ["--quiet"] if quiet else []
     tool = Process(python(*argv), OTHER_CORE)
     try:
         assert tool.child.stderr is not None
@@ -154,8 +157,10 @@ def load(bench: Bench, calls: int, seconds: float, *, ramp: float, settle: float
         tool.stop()
 
 
-def measure(name: str, calls: int, *, persona: str = "talker", seconds: float = 30.0, talking: bool = True) -> Run:
-    """Start everything, call, measure one window, stop everything."""
+def measure(
+    name: str, calls: int, *, persona: str = "talker", seconds: float = 30.0, talking: bool = True, quiet: bool = False
+) -> Run:
+    """Start everything, call, measure one window, stop everything. `quiet`: the callers do not speak."""
     run = Run(name, persona, calls, seconds)
     with started(name, persona) as bench:
         for event in load(bench, 1, 1.0, ramp=0.0, settle=0.5):  # warm: imports, caches, the first handshake
@@ -164,7 +169,7 @@ def measure(name: str, calls: int, *, persona: str = "talker", seconds: float = 
         old = bench.model.sessions().keys()
         before: dict[str, Any] = {}
         cpu, cores = 0.0, core_times()
-        for event in load(bench, calls, seconds, ramp=max(2.0, calls * 0.08)):
+        for event in load(bench, calls, seconds, ramp=max(2.0, calls * 0.08), quiet=quiet):
             if event["event"] == "window":
                 before = {key: session for key, session in bench.model.sessions().items() if key not in old}
                 cpu, cores = bench.gateway.cpu(), core_times()

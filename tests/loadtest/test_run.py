@@ -59,6 +59,11 @@ def test_callers_speak_hear_and_hang_up() -> None:
     assert "3 of 3 callers connected" in table(report)
 
 
+def test_callers_who_do_not_speak() -> None:
+    _, end, _ = load(lambda outcome: min(outcome[1].heard) > 0.2, calls=1, ramp=0.0, seconds=0.5, settle=0.1, quiet=True)
+    assert max(end.loudest) < 1_000
+
+
 def test_a_far_end_that_is_not_there_is_an_error_in_the_report() -> None:
     report, _, _ = load(url="http://127.0.0.1:9/whip", calls=2, ramp=0.0, seconds=0.0, settle=0.0)
     assert report["connected"] == 0
