@@ -20,7 +20,7 @@ burst that the far end has to throw away."""
 
 EARLY = 0.001
 """Seconds by which a tick may come too soon. uvloop counts whole milliseconds, so its timer rings up to half of one early; to
-wait for the rest would be to ring again at once, and again: a fifth of a core on a worker with nothing to do."""
+wait for the rest would be to ring again at once, and again, for a fifth of the time that there is nothing else to do."""
 
 
 class Ticked(Protocol):

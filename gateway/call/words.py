@@ -19,6 +19,9 @@ from gateway.model.tools.moderator import Moderator
 MAX_WAITING = 32
 """Pieces that wait for the hook; the oldest gives way and counts as not judged. A minute and more of talk."""
 
+MAX_KEPT = 4 * MAX_WAITING
+"""Pieces in all, with those that gave way and only keep their place. Of more the oldest is told before its turn."""
+
 
 @dataclass(slots=True, eq=False)
 class _Piece:
@@ -49,7 +52,7 @@ class Words:
         self._pieces = {who: Pieces() for who in Who}
         self._held = Held()
         self._said = 0  # characters of the model's words so far
-        self._waiting: deque[_Piece] = deque()  # bounded by _queue; what gave way leaves with the verdict that is waited for
+        self._waiting: deque[_Piece] = deque()  # bounded by _queue
         self._wake = asyncio.Event()
 
     # --- what was said ---
@@ -143,6 +146,8 @@ class Words:
         if len(unasked) >= MAX_WAITING:
             # It keeps its place: the words that the hook is busy with were said before it.
             unasked[0].verdict = self._moderator.unjudged("too many pieces wait")
+        if len(self._waiting) >= MAX_KEPT and (verdict := self._waiting[0].verdict) is not None:
+            self._judged(self._waiting.popleft(), verdict)
         self._waiting.append(piece)
         self._wake.set()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.call.words import MAX_WAITING
+from gateway.call.words import MAX_KEPT, MAX_WAITING
 from gateway.dialog.moderation import Ruling, Who
 from gateway.events import CallerSaid, EndReason, ModelSaid, Moderated
 from tests import clock
@@ -45,6 +45,22 @@ def test_the_oldest_that_waits_gives_way_and_keeps_its_place(who: Who) -> None:
         assert len(call.hook.asked) == len(said) - 3
         failed = [(event.who, event.action, event.failed) for event in call.events if isinstance(event, Moderated)]
         assert failed == [(who.value, "redact", True)] * 3
+
+    play(body)
+
+
+def test_what_gave_way_keeps_its_place_only_while_there_is_room() -> None:
+    async def body() -> None:
+        call = Judged(seconds=4.0, on_failure=Ruling.REDACT, who=frozenset({Who.CALLER}))
+        async with call.judging():
+            call.words.caller_said("One. Two.")
+            await clock.until(lambda: bool(call.hook.asked))
+            for text in sentences(0, 3 * MAX_KEPT):
+                call.words.caller_said(text)
+                assert len(call.words._waiting) <= MAX_KEPT
+            assert call.texts(CallerSaid)
+            assert {text.strip() for text in call.texts(CallerSaid)} == {"[redacted]"}
+            await clock.until(lambda: len(call.texts(CallerSaid)) > 3 * MAX_KEPT, 600.0)
 
     play(body)
 

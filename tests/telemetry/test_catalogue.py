@@ -48,8 +48,8 @@ model_context_tokens{model}
 """What operators were promised: names and labels that dashboards and alerts are built on."""
 
 
-def published() -> dict[str, tuple[str, tuple[str, ...], str]]:
-    """Every metric of ours after everything has happened once: its type, labels and meaning."""
+def everything_once() -> CollectorRegistry:
+    """Every metric of ours after everything has happened once."""
     registry = CollectorRegistry()
     metrics = Metrics(registry, ["gemini-live"], ["weather"])
     metrics.watch_udp(dict, 7882)
@@ -59,8 +59,13 @@ def published() -> dict[str, tuple[str, tuple[str, ...], str]]:
     metrics.http_request("/whip", "POST", 201, 0.1)
     for event in (*everything(), ended()):
         metrics.observe(INFO, event)
+    return registry
+
+
+def published() -> dict[str, tuple[str, tuple[str, ...], str]]:
+    """All of them: type, labels and meaning."""
     found = {}
-    for family in registry.collect():
+    for family in everything_once().collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         if name.startswith("gateway_"):
             used = {tuple(label for label in sample.labels if label != "le") for sample in family.samples}
