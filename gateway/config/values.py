@@ -81,10 +81,10 @@ def whole(least: int, most: int, what: str | None = None) -> Callable[[str], int
 
 
 def number(least: float, most: float, what: str = "a number") -> Callable[[str], float]:
-    """Numbers from `least` to `most`, none of them negative."""
+    """Numbers from `least` to `most`, none of them negative. As many decimals as a double prints."""
 
     def parse(value: str) -> float:
-        if re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,9})?", value.strip()) is None or not least <= float(value) <= most:
+        if re.fullmatch(r"[0-9]{1,9}(?:\.[0-9]{1,25})?", value.strip()) is None or not least <= float(value) <= most:
             raise ValueError(f"must be {what}, {least:g} to {most:g}")
         return float(value)
 

@@ -142,7 +142,10 @@ def started(name: str, persona: str, *, ledger: Path | None = None) -> Iterator[
 def load(
     bench: Bench, calls: int, seconds: float, *, ramp: float, settle: float = 3.0, quiet: bool = False
 ) -> Iterator[dict[str, Any]]:
-    """Run the load tool on the other core; its events as they come, its report last as `{"event": "report", …}`."""
+    """Run the load tool on the other core; its events as they come, its report last as `{"event": "report", …}`.
+
+    In place of a report that it does not give: `{"event": "broken", "why": …}`, its last words.
+    """
     argv = ["-m", "gateway", "loadtest", "--url", bench.url, "--json", "--calls", str(calls)]
     # It lingers so that we can ask gateway and emulator about the window's end before the first call ends.
     argv += ["--ramp", str(ramp), "--seconds", str(seconds), "--settle", str(settle), "--linger", "2"]
@@ -151,8 +154,12 @@ def load(
     try:
         assert tool.child.stderr is not None
         assert tool.child.stdout is not None
-        yield from json_lines(iter(tool.child.stderr.readline, ""))
-        yield {"event": "report", **json.loads(tool.child.stdout.read() or "{}")}
+        words = ""
+        for line in iter(tool.child.stderr.readline, ""):
+            words = line.strip() or words
+            yield from json_lines(iter((line,)))
+        report = tool.child.stdout.read()
+        yield {"event": "report", **json.loads(report)} if report else {"event": "broken", "why": words}
     finally:
         tool.stop()
 
@@ -183,6 +190,8 @@ def measure(
                 run.downlink_said = sum(said) / max(1, len(said)) / seconds
             elif event["event"] == "report":
                 run.load = event
+            elif event["event"] == "broken":
+                run.void = f"the load tool broke off: {event['why']}"
     judge(run, talking=talking)
     return run
 
@@ -190,7 +199,7 @@ def measure(
 def judge(run: Run, *, talking: bool) -> None:
     """Fill in `faults` and `void`. `talking`: the model never stops, so that every stream owes 50 packets a second."""
     if not run.cores:
-        run.void = "the load tool did not get to its window's end"
+        run.void = run.void or "the load tool did not get to its window's end"
         return
     faults = []
     packets, gap = run.load.get("packets", {}), run.load.get("gap", {})

@@ -106,6 +106,8 @@ def soak(minutes: float, calls: int, wave: float) -> int:
             for event in load(bench, calls, wave * 0.4, ramp=wave * 0.6, settle=0.0):
                 if event["event"] == "report":
                     ended += int(event.get("connected", 0))
+                elif event["event"] == "broken":
+                    raise SystemExit(f"the load tool broke off: {event['why']}")
             looks.append(look(bench, began))
             print(f"{looks[-1].at / 60:6.1f} min  {ended:>6} calls  {json.dumps(asdict(looks[-1]))}", flush=True)
     faults = grown(warm(looks))
@@ -122,7 +124,7 @@ def soak(minutes: float, calls: int, wave: float) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.soak")
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--calls", type=int, default=40, help="at once, at the top of a wave")
+    parser.add_argument("--calls", type=int, default=65, help="at once, at the top of a wave (half capacity)")
     parser.add_argument("--wave", type=float, default=35.0, help="seconds from the first call of a wave to the first hang-up")
     args = parser.parse_args()
     os.sched_setaffinity(0, {OTHER_CORE})

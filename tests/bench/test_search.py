@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.bench.measure import Run, judge
+from tests.bench.measure import Bench, Run, judge, load
 from tests.bench.process import busy_shares, json_lines
 from tests.bench.search import capacity, verdict
 
@@ -73,3 +73,13 @@ def test_a_run_without_an_end_is_void() -> None:
 def test_reading_what_processes_say() -> None:
     assert list(json_lines(iter(['{"a": 1}\n', "noise\n", "[1]\n", '{"b": 2}']))) == [{"a": 1}, {"b": 2}]
     assert busy_shares([(1.0, 2.0)], [(1.5, 3.0)]) == [0.5]
+
+
+def test_a_load_tool_that_breaks_off_says_why() -> None:
+    nobody = Bench("ours", None, None, "http://127.0.0.1:1/whip")  # type: ignore[arg-type]
+    *_, last = load(nobody, 0, 1.0, ramp=0.0)
+    assert last["event"] == "broken"
+    assert "--calls" in last["why"]
+    run = Run("ours", "talker", 0, 30.0, void=f"it broke off: {last['why']}")
+    judge(run, talking=True)
+    assert "--calls" in run.void
