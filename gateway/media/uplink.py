@@ -15,6 +15,11 @@ from gateway.media.audio import MODEL_INPUT_RATE, SAMPLE_BYTES, AudioFrame
 MIN_CHUNK = 0.02
 MAX_CHUNK = 0.1
 
+PAIRED_FROM = 0.06
+"""The chunk, in seconds, from which on the frames of a silence that lasts hurry in pairs: see `hurry`."""
+
+PAIR = 0.04
+
 MAX_MESSAGE = 0.5
 """Seconds of audio in one message at most: 16 kB of PCM, 21 kB of base64, one TLS write. A second of backlog is two messages."""
 
@@ -48,6 +53,8 @@ class Uplink:
     @chunk.setter
     def chunk(self, seconds: float) -> None:
         self._chunk_bytes = round(min(max(seconds, MIN_CHUNK), MAX_CHUNK) * self._second)
+        # What must wait before a silence that lasts hurries on.
+        self._pair = round(PAIR * self._second) if self._chunk_bytes >= round(PAIRED_FROM * self._second) else 1
 
     @property
     def backlog(self) -> float:
@@ -81,13 +88,19 @@ class Uplink:
             self._bytes -= len(oldest.pcm)
             self._dropped += len(oldest.pcm)
 
-    def hurry(self) -> bool:
+    def hurry(self, *, again: bool = False) -> bool:
         """What is there goes at once, a full chunk or not: the caller just fell silent and the answer waits for this.
+
+        `again`: the caller fell silent before this, and what was said has left. With room in the worker nothing changes; with
+        chunks of `PAIRED_FROM` or more the silence goes in pairs of frames (40 ms), in half the messages: every other frame
+        waits for the next, 20 ms at most, and an end of speech that the service finds itself comes no later than that.
 
         True when there is something to take. Holds until the next `take`; with nothing waiting it does nothing.
         """
-        self._hurried = self._bytes > 0
-        return self._hurried
+        if self._bytes >= (self._pair if again else 1):
+            self._hurried = True
+            return True
+        return False
 
     def take(self, most_bytes: int | None = None) -> UplinkChunk | None:
         """What waits, at most `MAX_MESSAGE` and `most_bytes` of it in whole frames, or one; None while no chunk is ready."""

@@ -39,7 +39,7 @@ class Talker:
 
     def sound(self, pcm: bytes) -> list[Voice]:
         """This sound."""
-        found = [self.ear.hear(AudioFrame(each, RATE, self._tick())).voice for each in frames(pcm, RATE)]
+        found = [self.ear.hear(AudioFrame(each, RATE, self.tick())).voice for each in frames(pcm, RATE)]
         return [voice for voice in found if voice is not None]
 
     def press(self, seconds: float) -> range:
@@ -51,10 +51,10 @@ class Talker:
         return range(begin, self.said + 1)
 
     def _hear(self) -> bool:
-        at = self._tick()
+        at = self.tick()
         return self.ear.hear(AudioFrame(self.said.to_bytes(2, "little") * round(RATE * PTIME), RATE, at)).ready
 
-    def _tick(self) -> float:
+    def tick(self) -> float:
         self.said += 1
         return self.now
 
@@ -94,24 +94,54 @@ def test_without_turns_of_our_own_everything_is_heard_once_and_in_order() -> Non
     assert taken(talker.ear) == list(range(FIRST, FIRST + 50))
 
 
-def test_a_chunk_that_is_not_full_waits_until_the_caller_falls_silent() -> None:
+@pytest.mark.parametrize(("chunk", "together"), [(0.02, 1), (0.04, 1), (0.06, 2), (0.1, 2)])
+def test_a_chunk_that_is_not_full_waits_until_the_caller_falls_silent(chunk: float, together: int) -> None:
+    """The service counts the silence that it has been sent: every frame of it goes at once, near capacity every other."""
     talker = Talker(Ear(Listening()))
+    talker.ear.uplink.chunk = chunk
     talker.sound(pcm16(samples(noise(RATE, 1.0, 10.0))))
     assert talker.sound(speech(RATE, 1.0)) == [Voice.STARTED]
     assert talker.ear.speaking
     assert 1.1 < talker.ear.speech_began_at < 1.6
     while talker.ear.take() is not None:
         pass
-    waited = []
-    for _ in range(20):  # the service counts the silence that it has been sent: every frame of it goes at once
-        talker.sound(silence(RATE, PTIME))
-        waited.append(talker.ear.uplink.backlog)
-        while talker.ear.take() is not None:
-            pass
+    messages, fell_silent = [], False
+    for _ in range(20):
+        spoke_at = talker.ear.last_speech_at
+        ready = bool(talker.ear.hear(AudioFrame(silence(RATE, PTIME), RATE, talker.tick())).ready)
+        if not fell_silent and talker.ear.last_speech_at == spoke_at:
+            fell_silent = True
+            assert ready, "what was said leaves with the first frame of silence"
+        size = 0
+        while (piece := talker.ear.take()) is not None:
+            assert not isinstance(piece, bool)
+            size += round(len(piece.pcm) / (2 * RATE * PTIME))
+        if fell_silent:
+            messages.append(size)
+        assert talker.ear.uplink.backlog < together * PTIME or not fell_silent
     assert not talker.ear.speaking
     assert 1.6 < talker.ear.last_speech_at < 2.3
-    assert set(waited[-10:]) == {PTIME}
-    assert talker.ear.uplink.backlog == 0.0
+    assert messages[1:11] == ([1] * 10 if together == 1 else [0, 2] * 5)
+
+
+def test_a_pause_between_words_sends_what_was_said_at_once_near_capacity_too() -> None:
+    """Every time the caller falls silent, not the first time only."""
+    talker = Talker(Ear(Listening()))
+    talker.sound(pcm16(samples(noise(RATE, 1.0, 10.0))))
+    ends, speaking = 0, False
+    for each in frames(speech(RATE, 4.0), RATE):
+        spoke_at = talker.ear.last_speech_at
+        ready = talker.ear.hear(AudioFrame(each, RATE, talker.tick())).ready
+        spoke = talker.ear.last_speech_at != spoke_at
+        if speaking and not spoke:
+            ends += 1
+            assert ready
+        while talker.ear.take() is not None:
+            pass
+        if speaking and not spoke:
+            assert talker.ear.uplink.backlog == 0.0
+        speaking = spoke
+    assert ends > 3
 
 
 # --- the button ---

@@ -53,6 +53,26 @@ def test_hurry_gives_what_is_there_and_only_that() -> None:
     assert not uplink.push(frame(1))
 
 
+def test_a_silence_that_lasts_hurries_in_pairs_near_capacity() -> None:
+    for chunk, sizes in ((0.02, [1] * 6), (0.04, [1] * 6), (0.06, [1, 0, 2, 0, 2, 0]), (0.1, [1, 0, 2, 0, 2, 0])):
+        uplink, found = Uplink(chunk=chunk), []
+        for number in range(6):
+            uplink.push(frame(number))
+            ready = uplink.hurry(again=number > 0)
+            assert ready is uplink.ready
+            taken = uplink.take()
+            found.append(0 if taken is None else len(taken.pcm) // 640)
+        assert found == sizes, chunk
+
+
+def test_what_hurries_is_not_held_back_by_the_silence_after_it() -> None:
+    uplink = Uplink(chunk=0.1)
+    uplink.push(frame(0))
+    assert uplink.hurry()
+    assert uplink.hurry(again=True) is False  # alone, it would wait
+    assert uplink.ready, "nobody has taken what hurried before"
+
+
 def test_a_feeder_that_fell_behind_gets_everything_in_few_messages() -> None:
     uplink = Uplink(chunk=0.02)
     for number in range(60):  # 1.2 s
@@ -94,7 +114,9 @@ def test_clear_forgets_without_counting_a_drop() -> None:
     assert (uplink.backlog, uplink.dropped, uplink.take()) == (0.0, 0.0, None)
 
 
-@given(st.lists(st.tuples(st.sampled_from([0.01, 0.02, 0.03, 0.06]), st.sampled_from(["", "take", "hurry"])), max_size=120))
+@given(
+    st.lists(st.tuples(st.sampled_from([0.01, 0.02, 0.03, 0.06]), st.sampled_from(["", "take", "hurry", "again"])), max_size=120)
+)
 def test_order_is_kept_and_every_byte_is_taken_waiting_or_dropped(steps: list[tuple[float, str]]) -> None:
     uplink = Uplink(chunk=0.06, limit=0.3)
     pushed = taken = b""
@@ -103,8 +125,8 @@ def test_order_is_kept_and_every_byte_is_taken_waiting_or_dropped(steps: list[tu
         pushed += one.pcm
         uplink.push(one)
         assert uplink.backlog <= 0.3
-        if then == "hurry":
-            uplink.hurry()
+        if then in {"hurry", "again"}:
+            uplink.hurry(again=then == "again")
         if then and (chunk := uplink.take()) is not None:
             taken += chunk.pcm
             assert chunk.oldest_at <= chunk.newest_at
