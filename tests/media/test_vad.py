@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
+from gateway.media import vad
 from gateway.media.audio import AudioFrame
 from gateway.media.vad import HANGOVER, TRAIL, Voice, VoiceActivity
 from tests.audio import floats, pcm16, silence, speech
@@ -194,3 +195,80 @@ def test_the_same_frame_again_is_the_same_as_an_equal_one() -> None:
         changed = again.push(AudioFrame(pcm, RATE, number * 0.02))
         assert changed == equal.push(AudioFrame(bytes(bytearray(pcm)), RATE, number * 0.02))
     assert again._noise == equal._noise
+
+
+@pytest.mark.parametrize("level", [0, 3, 300, 10_000])
+def test_powers_are_those_of_the_plain_sum(level: int) -> None:
+    """The mean power of a band is that of its bins in both halves of the block, each under the root of a Hann window."""
+    block = pcm16(noise("pink", 320, 8) * level)
+    time = np.arange(160) / RATE
+    window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1, 161) / 161))
+    halves = floats(block).reshape(2, 160) * window
+    bins = {hz: np.mean(np.abs(halves @ np.exp(2j * np.pi * hz * time)) ** 2) for hz in vad._HZ}
+    bounds = zip(vad._EDGES, vad._EDGES[1:], strict=False)
+    expected = [np.mean([power for hz, power in bins.items() if low < hz <= high]) for low, high in bounds]
+    assert vad.band_powers(block) == pytest.approx([power + vad.QUIETEST for power in expected], rel=1e-4)
+
+
+class Plain:
+    """The judgement as it is described, band by band and with no shortcut."""
+
+    def __init__(self, first: Floats) -> None:
+        self.noise = self.smooth = self.low = self.low_before = first
+        self.blocks = 0
+        self.speech_power = 0.0
+
+    def judge(self, power: Floats, voice: VoiceActivity, threshold: float) -> bool:
+        self.smooth = self.smooth + (power - self.smooth) * vad.SMOOTH
+        self.low = np.minimum(self.low, self.smooth)
+        self.blocks += 1
+        if self.blocks % vad.MINIMA == 0:
+            self.low_before, self.low = self.low, self.smooth
+        over = np.maximum(power / self.noise, 1.0)
+        loud = float(np.sum(np.maximum(power - self.noise, 0.0) * vad._WEIGHTS))
+        speech = bool(np.sum((over - 1.0 - np.log(over)) * vad._WEIGHTS) > threshold)
+        if speech and voice.speaking and loud < self.speech_power * vad.GATE:
+            speech = False
+        if speech:
+            self.speech_power = max(self.speech_power * 0.995, self.speech_power * 0.8 + loud * 0.2)
+        elif not voice.speaking or voice._silence > 0.1:
+            self.noise = self.noise + (power - self.noise) * vad.FOLLOW
+        low = np.minimum(self.low, self.low_before)
+        self.noise = np.clip(self.noise, low * vad.LOWEST, low * vad.HIGHEST)
+        return speech
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_judgement_is_the_plain_one(seed: int) -> None:
+    """Over random powers with words, pauses, and noise that rises and falls."""
+    rng = np.random.default_rng(seed)
+    voice = VoiceActivity()
+    plain: Plain | None = None
+    level = np.full(7, 1e5)
+    found = 0
+    for block in range(1_500):
+        if block % 190 == 0:
+            level = 10 ** rng.uniform(3.5, 6.5, 7)
+        word = 10 ** rng.uniform(0.0, 3.0, 7) if block // 25 % 3 == 1 else 1.0
+        power = level * rng.gamma(6.0, 1 / 6.0, 7) * word
+        plain = plain or Plain(power)
+        within = voice.speaking and voice._silence < vad.NEAR
+        threshold = vad.GO_ON if within else vad.SECOND if voice._run else vad.START
+        expected = plain.judge(power, voice, threshold)
+        voice._pcm, voice._powers = b"", power.tolist()
+        voice._block(voice._pcm, block * 0.02)
+        assert (voice._run > 0) == expected
+        assert voice._noise == pytest.approx(list(plain.noise))
+        found += expected
+    assert 200 < found < 1_200
+
+
+def test_callers_do_not_disturb_one_another() -> None:
+    """They share the room that a block is worked on in."""
+    alone, beside, other = VoiceActivity(), VoiceActivity(), VoiceActivity()
+    noisy = pcm16(clean()[RATE : RATE * 6] + noise("pink", RATE * 5, 1) * LEVEL / 10)
+    for begin in range(0, len(noisy) - 639, 640):
+        frame = AudioFrame(noisy[begin : begin + 640], RATE, begin / 32_000)
+        other.push(AudioFrame(noisy[-begin - 640 :][:640], RATE, begin / 32_000))
+        assert alone.push(frame) == beside.push(frame)
+        assert alone._noise == beside._noise
