@@ -127,6 +127,41 @@ def never(_: bytes) -> bool:
 class JitterBuffer:
     """One source's line of audio. `push` every packet, `poll` when `deadline` has come; do the steps in order."""
 
+    __slots__ = (
+        "_alive_until",
+        "_carries_previous",
+        "_concealed",
+        "_duration",
+        "_highest",
+        "_inband",
+        "_late_count",
+        "_late_from",
+        "_late_since",
+        "_missing",
+        "_next",
+        "_origin",
+        "_owed",
+        "_path",
+        "_pausing",
+        "_played",
+        "_position",
+        "_quiet_from",
+        "_redundancy",
+        "_returns",
+        "_second_look",
+        "_started",
+        "_store",
+        "_tick",
+        "_timestamp",
+        "clock_rate",
+        "deadline",
+        "duplicates",
+        "filled_until",
+        "late",
+        "reordered",
+        "waited",
+    )
+
     def __init__(
         self, clock_rate: int, carries_previous: Callable[[bytes], bool] = never, filled_until: float | None = None
     ) -> None:
@@ -232,6 +267,35 @@ class JitterBuffer:
             self._store[position] = _Stored(payload, duration, sequence, now, False, pauses)
         steps += self._advance(now)
         return steps
+
+    def follow(self, sequence: int, timestamp: int, duration: int, now: float, lag: int = 0) -> bool:
+        """`push` in short for a packet that simply follows the one before, and after which no pause is to be expected.
+
+        `lag`: ticks by which the oldest of the copies that came with it lags, 0 without any; they are not needed.
+        True: it is pushed, and the one step is to play it whole. False: `push` must see it, nothing has been done.
+        """
+        ticks = (timestamp - self._timestamp) & 0xFFFFFFFF
+        position = self._next
+        if sequence != self._highest + 1 or self._position + ticks != position or self._store or not self._started:
+            return False
+        path = self._path
+        transit = now - position * self._tick
+        if ticks >= 0x80000000 or transit < path.transit - MAX_JUMP:
+            return False
+        if transit < path.fastest or transit - path.transit > path.latest or now >= path.window_ends:
+            path.arrived(transit, now)
+        self._position, self._timestamp = position, timestamp
+        self._highest = self._played = sequence
+        self._next = position + duration
+        self._duration = duration
+        self._pausing = False
+        self._quiet_from = None
+        self._late_count = 0
+        self.filled_until = now
+        self.deadline = now + STALL
+        if lag:
+            self._redundancy = lag
+        return True
 
     def skip(self, sequence: int, now: float) -> list[Step]:
         """A packet of the same source that carries no audio of its own (a key press, comfort noise): the sender pauses, and

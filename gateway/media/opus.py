@@ -134,6 +134,13 @@ def _toc_samples(toc: int, rate: int) -> int:
     return rate * 60 // 1000 if step == 3 else (rate << step) // 100
 
 
+CLOCK_RATE = 48_000
+"""Of Opus in RTP, whatever it is decoded to (RFC 7587 §4.1)."""
+
+SINGLE_TICKS = tuple(0 if toc & 3 else _toc_samples(toc, CLOCK_RATE) for toc in range(256))
+"""Ticks of a packet by its first byte, where that says it all: it has one frame (code 0). 0: ask `packet_samples`."""
+
+
 def packet_samples(payload: bytes, rate: int) -> int:
     """Samples at `rate` that decoding `payload` will give. Raises `PacketError` when its framing is impossible."""
     if not payload:

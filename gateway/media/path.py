@@ -20,7 +20,7 @@ clearly more uneven than that, the delay is there anyway."""
 class Path:
     """Learns from arrivals, tells how long waiting makes sense. Seconds throughout."""
 
-    __slots__ = ("_lateness_now", "_reach_now", "_transit_now", "_window_ends", "lateness", "reach", "transit")
+    __slots__ = ("_reach_now", "fastest", "lateness", "latest", "reach", "transit", "window_ends")
 
     def __init__(self) -> None:
         self.transit = 0.0
@@ -30,31 +30,32 @@ class Path:
         self.reach = 0.0
         """How far behind a later packet any came; 0 on a path that keeps order."""
         # Of the current window alone; it takes over when the window ends.
-        self._transit_now = self._lateness_now = self._reach_now = 0.0
-        self._window_ends = 0.0
+        self.fastest = self.latest = self._reach_now = 0.0
+        self.window_ends = 0.0
+        """A packet before then, no faster than `fastest` and no further behind `transit` than `latest`, teaches nothing new."""
 
     def begin(self, transit: float, now: float) -> None:
         """Sender's time has a new zero. What was learnt of disorder stays."""
-        self.transit = self._transit_now = transit
-        self.lateness = self._lateness_now = 0.0
-        self._window_ends = now + WINDOW
+        self.transit = self.fastest = transit
+        self.lateness = self.latest = 0.0
+        self.window_ends = now + WINDOW
 
     def arrived(self, transit: float, now: float) -> None:
         """Any packet."""
-        if transit < self._transit_now:
-            self._transit_now = transit
+        if transit < self.fastest:
+            self.fastest = transit
             if transit < self.transit:
                 self.transit = transit
         lateness = transit - self.transit
-        if lateness > self._lateness_now:
-            self._lateness_now = lateness
+        if lateness > self.latest:
+            self.latest = lateness
             if lateness > self.lateness:
                 self.lateness = lateness
-        if now >= self._window_ends:
-            self.transit, self._transit_now = self._transit_now, transit
-            self.lateness, self._lateness_now = self._lateness_now, 0.0
+        if now >= self.window_ends:
+            self.transit, self.fastest = self.fastest, transit
+            self.lateness, self.latest = self.latest, 0.0
             self.reach, self._reach_now = self._reach_now, 0.0
-            self._window_ends = now + WINDOW
+            self.window_ends = now + WINDOW
 
     def overtaken(self, behind: float) -> None:
         """A packet came this long after a later one."""

@@ -39,7 +39,11 @@ class Hearing:
     def receive(self, packet: bytes, now: float, sink: LegSink, first: Callable[[], None]) -> None:
         """A plain RTP packet. `first()` is called before the first audio is delivered."""
         receiver = self._receiver
-        heard = receiver.receive(packet, now)
+        frame = receiver.in_line(packet, now)
+        if frame is not None and self._begun:
+            sink.hear(frame)  # and nothing is held back
+            return
+        heard = (frame,) if frame is not None else receiver.out_of_line(packet, now)
         if heard:
             if not self._begun:
                 self._begun = True

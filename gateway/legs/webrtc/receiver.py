@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 from gateway.errors import PacketError
 from gateway.legs.webrtc.reception import Jump, Reception
+from gateway.media import opus
 from gateway.media.audio import MODEL_INPUT_RATE, SAMPLE_BYTES, AudioFrame
 from gateway.media.codec import SPEECH, Codec, CodecName
 from gateway.media.dtmf import Digit, TelephoneEvents
 from gateway.media.jitter import Conceal, Copy, JitterBuffer, Play, Quiet, Restore, Step
 from gateway.media.red import RedBlock, parse_red
-from gateway.media.speech import HUSHED, Hushed, Speech, speech
-from gateway.wire.rtp import ReportBlock, RtpPacket, SenderReport, parse_rtp
+from gateway.media.speech import HUSHED, OPUS_PAUSE_BYTES, Hushed, Speech, speech
+from gateway.wire.rtp import RTP_HEADER, RTP_HEADER_BYTES, ReportBlock, RtpPacket, SenderReport, parse_rtp
 
 Heard = AudioFrame | Digit
 
@@ -32,6 +33,9 @@ caller who is gone. It has been comfort noise for long by then."""
 
 KEY_TIMEOUT = 0.2
 """Seconds without any packet of a pressed key before it counts as released: its end was lost three times."""
+
+_header = RTP_HEADER.unpack_from
+_frame = tuple.__new__  # of AudioFrame: half of what calling the class costs, for every packet
 
 
 class Receiver:
@@ -51,6 +55,8 @@ class Receiver:
         self._heard_at = 0.0
         self._reception: Reception | None = None
         self._voice = -1  # payload type of the speech codec in use
+        self._opus = -1  # the same where it is Opus
+        self._red = next((codec.payload_type for codec in self._codecs.values() if codec.name is CodecName.RED), -1)
         self._speech: Speech | None = None
         self._buffer: JitterBuffer | None = None
         # Totals of sources and buffers that are gone.
@@ -67,6 +73,60 @@ class Receiver:
 
     def receive(self, packet: bytes, now: float) -> Sequence[Heard]:
         """A plain RTP packet that came `now`. Nothing in it can raise: what is of no use is counted and dropped."""
+        frame = self.in_line(packet, now)
+        return self.out_of_line(packet, now) if frame is None else (frame,)
+
+    def in_line(self, packet: bytes, now: float) -> AudioFrame | None:
+        """The packet that nearly always comes, in few steps: Opus, plain or with one redundant copy, that simply follows the
+        packet before it while nothing is missing. None: it is not that one, and nothing has been done.
+
+        Gives and counts what `out_of_line` would, without its values and lists: among a hundred calls each costs a cache miss.
+        """
+        size = len(packet)
+        if size <= RTP_HEADER_BYTES:
+            return None
+        first, payload_type, number, timestamp, ssrc = _header(packet)
+        voice, reception, buffer, speech = self._opus, self._reception, self._buffer, self._speech
+        if ssrc != self._ssrc or reception is None or buffer is None or speech is None:
+            return None
+        sequence = reception.highest + 1
+        if number != sequence & 0xFFFF:
+            return None
+        begin, lag = RTP_HEADER_BYTES, 0
+        if first == 0x90 and size > begin + 6 and packet[begin + 2] == 0:  # an extension of less than 256 words
+            begin += 4 + 4 * packet[begin + 3]
+            if packet[16] == self._level_head and packet[17] & 127 >= HUSHED and begin > 16 and payload_type == voice:
+                return None
+        elif first != 0x80:
+            return None
+        if payload_type != voice:
+            # RFC 2198: five bytes of headers when there is one copy, its length and offset in the first four.
+            if payload_type != self._red or size <= begin + 5 or packet[begin] != voice | 0x80 or packet[begin + 4] != voice:
+                return None
+            lag = packet[begin + 1] << 6 | packet[begin + 2] >> 2
+            length = (packet[begin + 2] & 3) << 8 | packet[begin + 3]
+            if not (lag and length and opus.SINGLE_TICKS[packet[begin + 5]]):
+                return None
+            begin += 5 + length
+        if size <= begin + OPUS_PAUSE_BYTES:
+            return None
+        ticks = opus.SINGLE_TICKS[packet[begin]]
+        if not ticks or not buffer.follow(sequence, timestamp, ticks, now, lag):
+            return None
+        reception.follow(timestamp, now)
+        self.packets += 1
+        self.bytes += size
+        self._heard_at = now
+        samples = ticks * MODEL_INPUT_RATE // opus.CLOCK_RATE
+        self._samples += samples
+        try:
+            pcm = speech.decode(packet[begin:])
+        except PacketError:
+            pcm = self._undecodable(speech, samples)
+        return _frame(AudioFrame, (pcm, MODEL_INPUT_RATE, now))
+
+    def out_of_line(self, packet: bytes, now: float) -> Sequence[Heard]:
+        """`receive` for packets of any kind."""
         try:
             rtp = parse_rtp(packet)
         except PacketError:
@@ -216,13 +276,16 @@ class Receiver:
                         pcm = speech.quiet(samples)
                         self._quiet += samples
             except PacketError:
-                # Its length could be read, the rest could not: the time is spent all the same.
-                self.malformed += 1
-                pcm = speech.conceal(samples)
-                self._concealed += samples
+                pcm = self._undecodable(speech, samples)
             self._samples += samples
             if pcm:
                 heard.append(AudioFrame(pcm, MODEL_INPUT_RATE, step.at))
+
+    def _undecodable(self, speech: Speech, samples: int) -> bytes:
+        """A packet's length could be read, the rest could not: the time is spent all the same."""
+        self.malformed += 1
+        self._concealed += samples
+        return speech.conceal(samples)
 
     # --- sources and codecs that change ---
 
@@ -239,6 +302,7 @@ class Receiver:
         """Another agreed payload type, or the first: the new one goes on with the line where the old one left it."""
         self._end_line(heard)
         self._voice = codec.payload_type
+        self._opus = codec.payload_type if codec.name is CodecName.OPUS else -1
         self._speech = speech(codec)
         self._new_buffer()
         assert self._reception is not None, "a source comes before its codec"

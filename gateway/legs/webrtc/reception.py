@@ -76,6 +76,12 @@ class Reception:
         self._received += 1
         return self.highest
 
+    def follow(self, timestamp: int, now: float) -> None:
+        """`extend` and `measure` in one for the audio packet with the next number."""
+        self.highest += 1
+        self._received += 1
+        self.measure(timestamp, now)
+
     def measure(self, timestamp: int, now: float) -> None:
         """An audio packet with this RTP timestamp came `now`: the jitter estimate of A.8."""
         if self._measuring:
