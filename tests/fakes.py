@@ -79,6 +79,13 @@ class FakeSession:
         for event in events:
             self._events.put_nowait(event)
 
+    @property
+    def free(self) -> bool:
+        return True
+
+    def post_audio(self, pcm: bytes) -> None:
+        self.sent += pcm
+
     async def send_audio(self, pcm: bytes) -> None:
         self.sent += pcm
 

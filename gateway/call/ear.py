@@ -47,6 +47,11 @@ class Ear:
         self._released_at = 0.0
 
     @property
+    def finds_turns(self) -> bool:
+        """The edges of the caller's turns are taken with the audio; without, `take` gives nothing else."""
+        return self._gate is not None
+
+    @property
     def speaking(self) -> bool:
         """The caller is speaking."""
         return self._vad.speaking
@@ -100,6 +105,8 @@ class Ear:
         """What goes to the model next, in order: audio, or where a turn begins (True) and ends (False). None: nothing may."""
         if self._held:
             return None
+        if self._gate is None:
+            return self.uplink.take()
         self._forget_empty_turns()
         here = self._gone()
         if self._marks and self._marks[0][0] <= here:

@@ -12,6 +12,7 @@ from gateway.dialog.history import History
 from gateway.dialog.transcript import CutOff
 from gateway.dialog.turns import TurnKind, Turns
 from gateway.media.audio import MODEL_INPUT_RATE, SAMPLE_BYTES
+from gateway.media.uplink import UplinkChunk
 from gateway.model.base import ModelSession, Updated
 from gateway.profile import Profile
 
@@ -46,6 +47,7 @@ class Feed:
         self._account = account
         self._loop = loop
         self._wake = asyncio.Event()
+        self._at_rest: ModelSession | None = None  # of `run`, while nothing but audio can come next
         self._paused = False
         self._changed: Profile | None = None  # not told yet
         self._told: asyncio.Future[Updated] | None = None  # what will become of it
@@ -54,36 +56,47 @@ class Feed:
         self._cut_off: deque[CutOff] = deque(maxlen=MAX_WAITING_NOTES)
 
     def wake(self) -> None:
-        """Something waits in the ear."""
-        self._wake.set()
+        """Something waits in the ear. With nothing before it and a session that is free it leaves here and now.
+
+        Waking the task instead costs as much as the message itself; for the rest the task is there.
+        """
+        if (session := self._at_rest) is not None:
+            while session.free:
+                piece = self._ear.take()
+                if piece is None:
+                    return
+                assert not isinstance(piece, bool), "no turns here"
+                session.post_audio(piece.pcm)
+                self._passed(piece)
+        self._stir()
 
     def pause(self) -> None:
         """The caller is away: the model should know that no more audio comes for now."""
         self._paused = True
-        self._wake.set()
+        self._stir()
 
     def cut_off(self, answer: CutOff) -> None:
         """The caller has spoken over this answer."""
         self._cut_off.append(answer)
-        self._wake.set()
+        self._stir()
 
     def change(self, profile: Profile) -> asyncio.Future[Updated]:
         """The model's options are these from now on. What is not told yet is told with it, in one."""
         self._changed = profile
         if self._told is None:
             self._told = self._loop.create_future()
-        self._wake.set()
+        self._stir()
         return self._told
 
     def prompt(self, text: str) -> None:
         """Have the model say this."""
         self._prompts.append(text)
-        self._wake.set()
+        self._stir()
 
     def type(self, text: str) -> None:
         """The caller typed this."""
         self._texts.append(text)
-        self._wake.set()
+        self._stir()
 
     async def run(self, session: ModelSession, greeting: str) -> None:
         """Until cancelled. Raises ModelError."""
@@ -91,8 +104,7 @@ class Feed:
             self._turns.asked(self._loop.time(), TurnKind.GREETING)
             await session.prompt(greeting)
         while True:
-            await self._wake.wait()
-            self._wake.clear()
+            await self._rest(session)
             while self._cut_off:
                 await session.cut_off(self._cut_off.popleft())
             if self._changed is not None:
@@ -109,6 +121,21 @@ class Feed:
             if paused:  # after the last words before it
                 await session.end_audio()
 
+    async def _rest(self, session: ModelSession) -> None:
+        """Until there is something to do."""
+        if not self._ear.finds_turns:
+            self._at_rest = session
+        try:
+            await self._wake.wait()
+        finally:
+            self._at_rest = None
+        self._wake.clear()
+
+    def _stir(self) -> None:
+        """There is something for the task; what comes now comes after it."""
+        self._at_rest = None
+        self._wake.set()
+
     async def _tell(self, session: ModelSession) -> None:
         (profile, self._changed), (told, self._told) = (self._changed, None), (self._told, None)
         assert profile is not None, "asked only then"
@@ -123,5 +150,9 @@ class Feed:
                 await session.activity(piece)
                 continue
             await session.send_audio(piece.pcm)
-            self._spending.passed(heard=len(piece.pcm) / (SAMPLE_BYTES * MODEL_INPUT_RATE))
-            self._account.uplink_added.append(self._loop.time() - piece.oldest_at)
+            self._passed(piece)
+
+    def _passed(self, chunk: UplinkChunk) -> None:
+        """It is on its way."""
+        self._spending.passed(heard=len(chunk.pcm) / (SAMPLE_BYTES * MODEL_INPUT_RATE))
+        self._account.uplink_added.append(self._loop.time() - chunk.oldest_at)

@@ -131,6 +131,13 @@ class ModelSession(Protocol):
     One task sends, one task reads. While there is no socket what is sent waits, bounded, and is played to the next one.
     """
 
+    @property
+    def free(self) -> bool:
+        """What is sent now would leave at once: there is a socket with room, nothing is before it, nothing else is due."""
+
+    def post_audio(self, pcm: bytes) -> None:
+        """`send_audio` without waiting, for whoever has found the session free just now."""
+
     async def send_audio(self, pcm: bytes) -> None:
         """Caller's audio, PCM16 LE mono 16 kHz, any whole number of samples."""
 

@@ -213,6 +213,16 @@ class RelayedSession:
 
     # --- towards the model ---
 
+    @property
+    def free(self) -> bool:
+        """See `ModelSession`."""
+        return self._session is not None and self._session.free
+
+    def post_audio(self, pcm: bytes) -> None:
+        """See `ModelSession`."""
+        assert self._session is not None, "free just now"
+        self._session.post_audio(pcm)
+
     async def send_audio(self, pcm: bytes) -> None:
         """See `ModelSession`."""
         if session := await self._current():

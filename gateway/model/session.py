@@ -210,6 +210,20 @@ class GeminiSession:
 
     # --- sending ---
 
+    @property
+    def free(self) -> bool:
+        """See `ModelSession`."""
+        socket = self._socket
+        if socket is None or socket.dead or self._pumping or not socket.link.free:
+            return False
+        return self._course.free(self._loop.time())
+
+    def post_audio(self, pcm: bytes) -> None:
+        """See `ModelSession`."""
+        assert self._socket is not None, "free just now"
+        self._course.passed(pcm, self._loop.time())
+        self._socket.link.post_audio(pcm)
+
     async def send_audio(self, pcm: bytes) -> None:
         """See `ModelSession`."""
         self._course.heard(pcm, self._loop.time())

@@ -38,6 +38,8 @@ class Pulse:
         self.pong_at = float("-inf")
         self._trip: float | None = None  # seconds of the last round trip
         self._trip_before = before._trip_known if before is not None else None
+        self.due_at = float("-inf")
+        """When the next ping is due; never, while so many are out."""
         self._last_at = float("-inf")
         self._out: deque[Ping] = deque()  # at most MAX_PINGS, oldest first
 
@@ -60,10 +62,11 @@ class Pulse:
 
     def ping(self, position: int, now: float) -> Ping | None:
         """A ping to send now, after all before `position`; None: it is not due."""
-        if now - self._last_at < PING_EVERY or len(self._out) >= MAX_PINGS:
+        if now < self.due_at:
             return None
         self._last_at = now
         self._out.append(Ping(position, now))
+        self._set_due()
         return self._out[-1]
 
     def pong(self, ping: Ping, now: float) -> None:
@@ -73,3 +76,7 @@ class Pulse:
             self.pong_at, self._trip = now, now - ping.sent_at
             while self._out and self._out[0].sent_at <= ping.sent_at:
                 self._out.popleft()
+            self._set_due()
+
+    def _set_due(self) -> None:
+        self.due_at = self._last_at + PING_EVERY if len(self._out) < MAX_PINGS else float("inf")

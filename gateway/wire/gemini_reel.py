@@ -140,6 +140,11 @@ class Reel:
         return self._dropped / MODEL_INPUT_RATE
 
     @property
+    def all_sent(self) -> bool:
+        """Nothing waits, so that `take` gives None."""
+        return self._next == len(self._strips) and (not self._asks or self.take() is None)
+
+    @property
     def in_turn(self) -> bool:
         """The caller's turn is open (where it is marked)."""
         return self._in_turn
@@ -203,6 +208,17 @@ class Reel:
             self._next += 1
             if item.position - self._strips[0].position >= _JOIN_AT:
                 self._join(item.position - _RECENT)
+
+    def pass_on(self, pcm: bytes, now: float) -> None:
+        """The caller's audio, on its way at once: `push`, `take` and `sent_now` in one, while `all_sent`."""
+        position = self.end
+        self._messages += 1
+        self._strips.append(Strip(position, pcm, None, self._in_turn, now, self._messages))
+        self._next += 1
+        self.end = position + len(pcm) // SAMPLE_BYTES
+        self._trim()
+        if position - self._strips[0].position >= _JOIN_AT:
+            self._join(position - _RECENT)
 
     def counted(self, messages: int) -> None:
         """So many other messages were sent on this socket (its setup not counted)."""

@@ -405,6 +405,16 @@ class Course:
         self.floor.caller(pcm, self.reel.end, now)
         self.reel.push(pcm)
 
+    def free(self, now: float) -> bool:
+        """What is sent now has nothing before it, and no ping is due: `passed` may be called."""
+        return self.reel.all_sent and now < self._watch.pulse.due_at
+
+    def passed(self, pcm: bytes, now: float) -> None:
+        """The caller's audio, and it is on its way: `heard` and `sent` in one, while the session is free."""
+        self.paused = False
+        self.floor.caller(pcm, self.reel.end, now)
+        self.reel.pass_on(pcm, now)
+
     def turn(self, speaking: bool, now: float) -> None:
         """The caller's turn begins or ends, where that is marked."""
         self.floor.marked(speaking, self.reel.end, now)

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gateway.account import Account
 from gateway.call.ear import Ear
@@ -27,8 +29,9 @@ RATE = 16_000
 class Session:
     """A model session that takes `seconds` over everything and writes down what came."""
 
-    def __init__(self, seconds: float = 0.0) -> None:
+    def __init__(self, seconds: float = 0.0, *, free: bool = False) -> None:
         self.seconds = seconds
+        self.free = free
         self.came: list[tuple[str, object]] = []
         self.broken = False
 
@@ -37,6 +40,10 @@ class Session:
             raise ModelUnavailable("gone")
         await asyncio.sleep(self.seconds)
         self.came.append((what, value))
+
+    def post_audio(self, pcm: bytes) -> None:
+        assert self.free, "asked before"
+        self.came.append(("posted", len(pcm) / (2 * RATE)))
 
     async def send_audio(self, pcm: bytes) -> None:
         await self._take("audio", len(pcm) / (2 * RATE))
@@ -240,6 +247,131 @@ def test_audio_is_counted_and_its_wait_is_kept() -> None:
         assert list(desk.account.uplink_added) == [pytest.approx(0.4 + 0.5)]  # the rest of the text, and its own
 
     clock.run(body())
+
+
+def test_audio_leaves_without_the_task_where_nothing_is_before_it() -> None:
+    async def body() -> None:
+        desk = Desk(Session(free=True))
+        desk.say(0.1)
+        assert desk.session.came == [], "nobody is there yet"
+        async with desk.running():
+            await clock.until(lambda: desk.kinds == ["audio"])
+            desk.say(0.2)
+            assert desk.session.came[1:] == [("posted", pytest.approx(0.1))] * 2, "at once"
+            desk.session.free = False
+            desk.say(0.1)
+            desk.session.free = True  # too late for what waits already, which nothing overtakes
+            desk.say(0.1)
+            assert len(desk.session.came) == 3
+            await clock.until(lambda: len(desk.session.came) == 4)
+            assert desk.session.came[3] == ("audio", pytest.approx(0.2))
+            desk.say(0.1)
+        desk.say(0.1)
+        assert desk.kinds == ["audio", "posted", "posted", "audio", "posted"], "nothing after the end"
+        assert desk.spending.expected()[Unit.AUDIO_TOKENS] == pytest.approx(0.6 * AUDIO_TOKENS)
+        assert list(desk.account.uplink_added) == [0.0] * 5
+
+    clock.run(body())
+
+
+@pytest.mark.parametrize("what", ["type", "prompt", "cut off", "pause", "change"])
+def test_audio_does_not_overtake_what_was_wanted_before_it(what: str) -> None:
+    async def body() -> None:
+        desk = Desk(Session(free=True))
+        wanted = {
+            "type": lambda: desk.feed.type("typed"),
+            "prompt": lambda: desk.feed.prompt("say"),
+            "cut off": lambda: desk.feed.cut_off(CutOff("heard", "unheard")),
+            "pause": desk.feed.pause,
+            "change": lambda: desk.feed.change(Profile(name="other")),
+        }
+        async with desk.running():
+            await asyncio.sleep(0.1)
+            wanted[what]()
+            desk.say(0.1)
+            assert desk.session.came == []
+            await clock.until(lambda: len(desk.session.came) == 2)
+            desk.say(0.1)
+        order = {"type": "text", "cut off": "cut off", "change": "update"}.get(what, what)
+        first = ["audio", "end"] if what == "pause" else [order, "audio"]
+        assert desk.kinds == [*first, "posted"]
+
+    clock.run(body())
+
+
+def test_turns_and_what_is_held_back_go_by_the_task() -> None:
+    async def body() -> None:
+        desk = Desk(Session(free=True), Listening(endpointing=Endpointing.PUSH_TO_TALK))
+        async with desk.running():
+            await asyncio.sleep(0.1)
+            desk.ear.button(True, asyncio.get_running_loop().time())
+            desk.say(0.2)
+            assert desk.session.came == []
+        assert set(desk.kinds) == {"activity", "audio"}
+
+        desk = Desk(Session(free=True))
+        async with desk.running():
+            await asyncio.sleep(0.1)
+            desk.ear.hold(True)
+            desk.say(0.2)
+            assert desk.session.came == []
+            assert desk.ear.hold(False)
+            desk.feed.wake()
+            assert desk.session.came == [("posted", pytest.approx(0.2))]
+
+    clock.run(body())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["say", "say", "say", "type", "prompt", "cut", "pause", "busy", "free", "wait", "hold", "go"]),
+        max_size=40,
+    )
+)
+def test_with_the_task_or_without_all_comes_in_the_same_order(steps: list[str]) -> None:
+    """What comes is one and the same, whatever may be posted; only how much audio is in a message differs."""
+
+    def came(*, posting: bool) -> list[tuple[str, object]]:
+        async def body() -> list[tuple[str, object]]:
+            desk = Desk(Session())
+            async with desk.running():
+                await asyncio.sleep(0.1)
+                for number, step in enumerate(steps):
+                    if step not in {"say", "busy", "free"}:
+                        await asyncio.sleep(0.001)  # what was said before it is gone before it
+                    match step:
+                        case "say":
+                            desk.say(0.1)
+                        case "type":
+                            desk.feed.type(str(number))
+                        case "prompt":
+                            desk.feed.prompt(str(number))
+                        case "cut":
+                            desk.feed.cut_off(CutOff(str(number), ""))
+                        case "pause":
+                            desk.feed.pause()
+                        case "busy" | "free":
+                            desk.session.free = posting and step == "free"
+                        case "hold":
+                            desk.ear.hold(True)
+                        case "go":
+                            if desk.ear.hold(False):
+                                desk.feed.wake()
+            found: list[tuple[str, object]] = []
+            for kind, value in desk.session.came:
+                kind = "audio" if kind == "posted" else kind
+                if kind == "audio" and found and found[-1][0] == "audio":
+                    _, before = found.pop()
+                    assert isinstance(value, float)
+                    assert isinstance(before, float)
+                    value = round(value + before, 3)
+                found.append((kind, value))
+            return found
+
+        return clock.run(body())
+
+    assert came(posting=True) == came(posting=False)
 
 
 def test_a_session_that_fails_ends_it() -> None:

@@ -11,11 +11,16 @@ from typing import Any, TypeVar
 
 import pytest
 import uvloop
+from hypothesis import given
+from hypothesis import strategies as st
 from websockets.asyncio.server import ServerConnection
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.server import ServerProtocol
 
 from gateway.model import connection
 from gateway.model.base import ModelSession
-from gateway.model.connection import SEND_BUFFER, USER_TIMEOUT, LiveConnection
+from gateway.model.connection import SEND_BUFFER, USER_TIMEOUT, LiveConnection, masked_text
 from gateway.model.gemini import GeminiModel, GeminiSettings
 from gateway.profile import Profile
 from tests.model.far_end import FarEnd, far_end
@@ -134,6 +139,81 @@ def test_sessions_that_open_at_once_keep_to_their_own_sockets(tmp_path: Path, lo
 
     run(loop, main())
     assert heard == {f"Voice{n:03}": {f"Voice{n:03}".encode()} for n in range(12)}
+
+
+@given(
+    st.one_of(st.binary(max_size=300), st.sampled_from([125, 126, 65_535, 65_536]).map(bytes)), st.binary(min_size=4, max_size=4)
+)
+def test_a_frame_by_hand_is_what_websockets_reads(message: bytes, key: bytes) -> None:
+    far = ServerProtocol(state=State.OPEN)
+    far.receive_data(masked_text(message, key) + masked_text(b"next", key))
+    first, then = far.events_received()
+    assert isinstance(first, Frame)
+    assert isinstance(then, Frame)
+    assert (first.opcode, first.fin, bytes(first.data)) == (Opcode.TEXT, True, message)
+    assert bytes(then.data) == b"next"
+
+
+@loops
+def test_every_frame_has_a_key_of_its_own(tmp_path: Path, loop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 6455 §10.3: not to be foretold."""
+    keys: list[bytes] = []
+
+    def note(message: bytes, key: bytes) -> bytes:
+        keys.append(key)
+        return masked_text(message, key)
+
+    monkeypatch.setattr(connection, "masked_text", note)
+
+    async def main() -> None:
+        async with asyncio.timeout(DEADLINE), far_end(tmp_path, FarEnd.record) as end:
+            model = model_for(end)
+            async with model.session(Profile()) as session:
+                for _ in range(20):
+                    await session.send_audio(bytes(640))
+                for _ in range(20):
+                    await end.messages.get()
+            await model.close()
+
+    run(loop, main())
+    assert len(set(keys)) == len(keys) == 20
+
+
+@loops
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "sdk"])
+def test_what_is_posted_and_what_is_sent_arrive_in_order(tmp_path: Path, loop: Any, fast: bool) -> None:
+    """Whoever may post does; a full buffer says so before anything is posted into it."""
+
+    async def main() -> None:
+        deaf = Deaf()
+        async with asyncio.timeout(DEADLINE), far_end(tmp_path, deaf) as end:
+            model = model_for(end, fast=fast)
+            async with model.session(Profile()) as session:
+                sent = posted = 0
+                sending: asyncio.Future[None] | None = None
+                while sending is None or sending.done():
+                    pcm = sent.to_bytes(2, "big") * 8_000
+                    sent += 1
+                    if session.free:
+                        session.post_audio(pcm)
+                        posted += 1
+                        await asyncio.sleep(0)
+                    else:
+                        sending = asyncio.ensure_future(session.send_audio(pcm))
+                        await asyncio.wait((sending,), timeout=0.2)
+                assert not session.free
+                assert (posted > 0) is fast
+                deaf.wake.set()
+                await sending
+                await session.end_audio()
+                numbers = []
+                while "audio" in (message := next(iter((await end.messages.get()).values()))):
+                    data = message["audio"]["data"].replace("-", "+").replace("_", "/")
+                    numbers.append(int.from_bytes(base64.b64decode(data)[:2], "big"))
+                assert numbers == list(range(sent))
+            await model.close()
+
+    run(loop, main())
 
 
 @loops

@@ -41,6 +41,10 @@ class Session:
         self.script = script
         self.told: list[object] = []
         self.closed = False
+        self.free = True
+
+    def post_audio(self, pcm: bytes) -> None:
+        self.told.append(("posted", pcm))
 
     async def send_audio(self, pcm: bytes) -> None:
         self.told.append(pcm)

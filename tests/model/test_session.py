@@ -13,6 +13,8 @@ from gateway.dialog.history import History, Said
 from gateway.model.session import GeminiSession, Socket
 from gateway.profile import Profile
 from gateway.wire.gemini_breaker import Breaker
+from gateway.wire.gemini_pulse import PING_EVERY
+from gateway.wire.gemini_reel import Ask, AskKind
 from gateway.wire.gemini_session import Course
 from gateway.wire.gemini_setup import capabilities
 from tests import clock
@@ -31,6 +33,7 @@ class Wire:
         """What is said of the conversation so far has left."""
         self.closed = False
         self.congested = True  # no pings
+        self.free = False
 
     async def close(self) -> None:
         self.closed = True
@@ -42,8 +45,16 @@ class Wire:
         await self.lost.wait()
         raise ConnectionResetError
 
+    def post_audio(self, pcm: bytes) -> None:
+        assert self.free
+        self.told.append(f"posted {len(pcm)}")
+
     async def send_audio(self, pcm: bytes) -> None:
         self.told.append(f"audio {len(pcm)}")
+
+    async def send_text(self, text: str, *, ordered: bool) -> None:
+        del text, ordered
+        self.told.append("text")
 
     async def seed(self, turns: Sequence[Said], *, complete: bool) -> None:
         del complete
@@ -60,6 +71,7 @@ class House:
         draw = random.Random(1)
         course = Course(can, Breaker(draw), draw, loop.time(), patience=20.0, first_patience=10.0, history=history)
         self.wires: list[Wire] = []
+        self.course = course
         self.session = GeminiSession(self._dial, Profile(), can, course, loop)
 
     async def _dial(self, profile: Profile, handle: str, *, seeded: bool, limit: float) -> Socket:
@@ -117,3 +129,57 @@ def test_a_socket_that_is_still_being_told_is_closed_with_the_session() -> None:
         reading.cancel()
 
     with_one_lost(then)
+
+
+def test_a_session_is_free_while_nothing_is_in_the_way() -> None:
+    """No socket, none with room, something unsaid before it, or a ping to send with it: then a task has to send."""
+
+    async def body() -> None:
+        house = House(History())
+        session = house.session
+        assert not session.free
+        await session.open()
+        wire = house.wires[0]
+        assert not session.free
+        wire.free = True
+        assert not session.free, "the first ping is due"
+        house.course.ping(asyncio.get_running_loop().time())
+        assert session.free
+        session.post_audio(PCM)
+        assert session.free
+        house.course.say("Something else.")
+        assert not session.free
+        await session.send_audio(PCM)
+        assert wire.told == [f"posted {len(PCM)}", "text", f"audio {len(PCM)}"]
+        assert session.free
+        house.course.reel.ask(Ask(AskKind.NOTE, "note"))
+        assert not session.free
+        await asyncio.sleep(PING_EVERY)
+        assert house.course.reel.sent == 2 * len(PCM) // 2
+        await session.close()
+        assert not session.free
+
+    clock.run(body())
+
+
+def test_what_was_posted_is_played_to_the_next_socket() -> None:
+    async def body() -> None:
+        house = House(History())
+        await house.session.open()
+        reading = asyncio.create_task(house.read())
+        house.wires[0].free = True
+        house.course.ping(asyncio.get_running_loop().time())
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            assert house.session.free
+            house.session.post_audio(PCM)
+        house.wires[0].lost.set()
+        await clock.until(lambda: len(house.wires) == 2 and bool(house.wires[1].told))
+        # What may have been on its way: see `gemini_pulse.UNKNOWN_IN_FLIGHT`.
+        assert house.wires[1].told == [f"audio {len(PCM)}"] * 2
+        reading.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reading
+        await house.session.close()
+
+    clock.run(body())

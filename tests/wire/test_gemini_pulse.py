@@ -27,6 +27,19 @@ def test_pings_end_where_nobody_answers() -> None:
     assert pulse.ping(9, 100.0) is not None
 
 
+def test_it_is_known_when_the_next_one_is_due() -> None:
+    pulse, sent = Pulse(0), []
+    for now in [0.0, 0.5, 1.9, 2.0, 3.9, 4.0, 6.5, 8.4, 8.5, 30.0]:
+        due = now >= pulse.due_at
+        ping = pulse.ping(0, now)
+        assert (ping is not None) is due, now
+        sent += [ping] * (ping is not None)
+    assert [ping.sent_at for ping in sent if ping] == [0.0, 2.0, 4.0, 6.5]
+    assert sent[0] is not None
+    pulse.pong(sent[0], 31.0)
+    assert pulse.due_at == 6.5 + PING_EVERY
+
+
 def test_pongs_out_of_order_or_of_another_socket() -> None:
     pulse = Pulse(0)
     first, second = pulse.ping(1, 0.0), pulse.ping(2, PING_EVERY)

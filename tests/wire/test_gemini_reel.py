@@ -378,6 +378,46 @@ def test_joined_or_not_every_socket_is_sent_the_same(steps: list[tuple[str, int]
             assert [joined.consumed(n) for n in range(numbers)] == [plain.consumed(n) for n in range(numbers)]
 
 
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["push", "push", "push", "mark", "ask", "forget", "thin", "rewind"]), st.integers(1, 4000)),
+        max_size=80,
+    )
+)
+def test_what_is_passed_on_at_once_lies_as_if_it_had_waited(steps: list[tuple[str, int]]) -> None:
+    at_once, waited = Reel(memory=3.0), Reel(memory=3.0)
+    for number, (step, size) in enumerate(steps):
+        now = 1.0 + number
+        if step == "push":
+            pcm = count(waited.end, size)
+            if waited.all_sent:
+                assert waited.take() is None
+                at_once.pass_on(pcm, now)
+            else:
+                assert waited.take() is not None
+                at_once.push(pcm)
+                drain(at_once, now)
+            waited.push(pcm)
+            drain(waited, now)
+        for reel in (at_once, waited):
+            if step == "mark":
+                reel.mark(Mark.TURN_ENDS if reel.in_turn else Mark.TURN_BEGINS)
+            elif step == "ask":
+                reel.ask(Ask(AskKind.TEXT, "now"))
+            elif step == "forget":
+                reel.forget(reel.sent - size)
+            elif step == "thin":
+                reel.thin(reel.sent - size)
+            elif step == "rewind":
+                reel.rewind(max(reel.oldest, reel.sent - size))
+        asks = [[(ask.position, ask.sent_at) for ask in reel.asks] for reel in (at_once, waited)]
+        assert asks[0] == asks[1]
+        for ask in (*at_once.asks, *waited.asks):
+            ask.answer = None
+        kept = [{**vars(reel), "_asks": None} for reel in (at_once, waited)]
+        assert kept[0] == kept[1]
+
+
 def test_what_has_been_read_lies_at_half_the_size_and_comes_back_as_the_same_speech() -> None:
     reel, spoken = Reel(), speech(SECOND, 8.0)
     for at in range(0, len(spoken), 640):
