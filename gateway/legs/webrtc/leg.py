@@ -33,6 +33,7 @@ from gateway.legs.webrtc.receiver import Receiver
 from gateway.legs.webrtc.report import MediaReports, Tally
 from gateway.legs.webrtc.rough import Rough
 from gateway.legs.webrtc.sender import Sender
+from gateway.legs.webrtc.srtp import Srtp
 from gateway.legs.webrtc.udp_mux import UdpMux
 from gateway.media.audio import AudioFrame
 from gateway.media.codec import SPEECH, CodecName
@@ -113,8 +114,8 @@ class WebRtcLeg:
         self._hearing = Hearing(self._receiver, self._clock, self._listening, self.fail)
         self._sink: LegSink | None = None  # None before start, and again when nothing more may be told
         self._early: list[tuple[bytes, float]] = []  # came before the keys, with the time; the newest of more give way
-        self._rx: pylibsrtp.Session | None = None
-        self._tx: pylibsrtp.Session | None = None
+        self._rx: Srtp | None = None
+        self._tx: Srtp | None = None
         self._media_at = 0.0
         self._quiet_limit = settings.media_timeout
         self._in_flight: deque[tuple[float, float]] = deque()  # (when it is heard, seconds); a second of it at most
@@ -265,7 +266,7 @@ class WebRtcLeg:
 
     def _connected(self) -> None:
         now = self._clock()
-        self._rx, self._tx = self._dtls._rx_srtp, self._dtls._tx_srtp
+        self._rx, self._tx = Srtp(self._dtls._rx_srtp), Srtp(self._dtls._tx_srtp)
         self._media_at = now
         self._rtcp_due = now + RTCP_EVERY * random.uniform(0.1, 0.3)
         self._report_due = now + REPORT_EVERY
