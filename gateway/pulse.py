@@ -10,13 +10,14 @@ BEAT = 0.05
 """Seconds between two looks at the loop's lag."""
 
 BUSY = ((0.55, 0.02), (0.70, 0.04), (0.80, 0.06))
-"""(share of the core up to which, uplink chunk in seconds). A message to the model costs about 0.1 ms of CPU whatever its size:
+"""(share of the core up to which, uplink chunk in seconds). A message to the model costs about 50 µs of CPU whatever its size:
 small chunks are latency saved while there is room, large ones are calls saved near capacity."""
 
 LARGEST_CHUNK = 0.1
 
-CALM = 0.05
-"""The load has to fall this far below a step before the chunk shrinks again, so that it does not flutter."""
+CALM = 0.1
+"""The load has to fall this far below a step before the chunk shrinks again. More than the larger chunk itself saves: 40 ms
+instead of 20 are 25 messages a call-second less, up to 0.09 of the core at the first step, and the chunk must not flutter."""
 
 
 def chunk_for(load: float, current: float) -> float:

@@ -13,6 +13,7 @@ from gateway.errors import NotFound, Refused
 from gateway.events import EndReason, LegKind, Refusal
 from gateway.ledger import Ledger, Tab
 from gateway.legs.base import Leg
+from gateway.media.uplink import MIN_CHUNK
 from gateway.model.base import CALL, Model
 from gateway.model.tools.desk import OWN_TOOLS, Tools
 from gateway.profile import Profile
@@ -54,6 +55,8 @@ class Registry:
         self.worker = worker
         self.max_calls = max_calls
         self.draining = False
+        self.chunk = MIN_CHUNK
+        """Seconds of audio in a message to the model, of all calls: see `set_chunk`."""
         self.refused = dict.fromkeys(Refusal, 0)
         self._model = model
         self._model_alias = model_alias
@@ -123,12 +126,19 @@ class Registry:
             tab=self._tabs.get(admission.call_id),
             tools=self._tools,
         )
+        call.uplink.chunk = self.chunk
         self._calls[call.call_id] = call
         del self._admitted[admission.call_id]
         task = self._loop.create_task(self._live(call), name=call.call_id)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return call
+
+    def set_chunk(self, seconds: float) -> None:
+        """From now on so much audio makes a message to the model, of every call and of those to come."""
+        self.chunk = seconds
+        for call in self._calls.values():
+            call.uplink.chunk = seconds
 
     def find(self, call_id: str) -> Call:
         """The live call of that id; raises NotFound for unknown and ended ones alike."""

@@ -301,5 +301,4 @@ def _each_second(registry: Registry, ledger: Ledger, metrics: Metrics, load: flo
     metrics.set_tasks(len(asyncio.all_tasks()))
     metrics.set_draining(registry.draining)
     metrics.set_budget_used(ledger.used_ratio)
-    for call in registry.calls():
-        call.uplink.chunk = chunk_for(load, call.uplink.chunk)
+    registry.set_chunk(chunk_for(load, registry.chunk))

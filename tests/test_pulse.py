@@ -16,8 +16,33 @@ def test_the_chunk_grows_with_the_load_and_does_not_flutter() -> None:
     assert chunk_for(0.75, 0.04) == 0.06
     assert chunk_for(0.95, 0.06) == LARGEST_CHUNK
     assert chunk_for(0.53, 0.02) == 0.02
-    assert chunk_for(0.53, 0.04) == 0.04  # just below the step: stays
-    assert chunk_for(0.49, 0.04) == 0.02
+    assert chunk_for(0.47, 0.04) == 0.04  # just below the step: stays
+    assert chunk_for(0.44, 0.04) == 0.02
+
+
+@pytest.mark.parametrize("cost", [20e-6, 35e-6, 50e-6])
+@pytest.mark.parametrize("rest", [5e-3, 6.5e-3, 8e-3])
+def test_what_a_larger_chunk_saves_does_not_bring_the_smaller_one_back(cost: float, rest: float) -> None:
+    """CPU seconds: of a message to the model, and of all else that a call-second takes."""
+
+    def load(calls: int, chunk: float) -> float:
+        return calls * (rest + cost / chunk)
+
+    def settled(calls: int, chunk: float) -> float:
+        found = [chunk := chunk_for(load(calls, chunk), chunk) for _ in range(10)]
+        assert len(set(found[4:])) == 1, (calls, found)
+        return chunk
+
+    chunk, busy = 0.02, []
+    for calls in [*range(1, 200), *range(199, 0, -1)]:
+        before, chunk = chunk, settled(calls, chunk)
+        busy.append((before, chunk, load(calls, chunk)))
+    up, down = busy[:199], busy[199:]
+    assert all(chunk >= before for before, chunk, _ in up)
+    assert all(chunk <= before for before, chunk, _ in down)
+    assert all(chunk == LARGEST_CHUNK for _, chunk, now in up if now > 0.8), "in time, before the core is full"
+    assert all(chunk == 0.02 for _, chunk, now in up if now <= 0.44)
+    assert chunk == 0.02
 
 
 def test_lag_and_load_are_told() -> None:

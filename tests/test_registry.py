@@ -57,6 +57,21 @@ def test_a_call_is_found_until_it_has_ended() -> None:
     clock.run(body())
 
 
+def test_all_calls_and_those_to_come_send_chunks_of_the_same_length() -> None:
+    async def body() -> None:
+        calls = registry()
+        first = calls.start(calls.admit(LegKind.WEBRTC), FakeLeg(), Profile())
+        assert first.uplink.chunk == calls.chunk == 0.02, "there is room"
+        calls.set_chunk(0.1)
+        second = calls.start(calls.admit(LegKind.WEBRTC), FakeLeg(), Profile())
+        assert (first.uplink.chunk, second.uplink.chunk) == (0.1, 0.1)
+        for call in (first, second):
+            call.hang_up(EndReason.HUNG_UP_BY_API)
+        await clock.until(lambda: not calls.calls())
+
+    clock.run(body())
+
+
 def test_a_draining_registry_refuses_and_says_when_to_come_back() -> None:
     async def body() -> None:
         calls = registry()
