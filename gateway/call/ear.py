@@ -31,6 +31,9 @@ class Heard(NamedTuple):
     """The feeder should look."""
 
 
+_NOTHING, _READY = Heard(None, False), Heard(None, True)  # nearly all frames change one of these
+
+
 class Ear:
     """One caller's. Frames are 16 kHz; times are the loop's."""
 
@@ -80,7 +83,7 @@ class Ear:
         self._silent = silent
         if self._held:
             self.uplink.shorten(HELD)
-        return Heard(voice, ready)
+        return Heard(voice, ready) if voice is not None else _READY if ready else _NOTHING
 
     def hold(self, held: bool) -> bool:
         """Keep back what is heard from now on, or let it go. True when the feeder should look."""

@@ -60,6 +60,8 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.state = State.CONNECTING
+        self.over = False
+        """No more audio: ending or ended."""
 
     def step(self, step: Step) -> bool:
         """Move. True when the state changed. Raises NoSuchMove when the table has no such row."""
@@ -69,9 +71,5 @@ class Lifecycle:
             raise NoSuchMove(f"{step.value} while {self.state.value}") from None
         changed = after is not self.state
         self.state = after
+        self.over = after in (State.ENDING, State.ENDED)
         return changed
-
-    @property
-    def over(self) -> bool:
-        """No more audio: ending or ended."""
-        return self.state in (State.ENDING, State.ENDED)

@@ -74,9 +74,11 @@ class Uplink:
     def push(self, frame: AudioFrame) -> bool:
         """Add a frame. True when a chunk is ready: wake the feeder."""
         self._frames.append(frame)
-        self._bytes += len(frame.pcm)
-        self._shorten(self._limit)
-        return self.ready
+        waiting = self._bytes = self._bytes + len(frame.pcm)
+        if waiting > self._limit:
+            self._shorten(self._limit)
+            return self.ready
+        return waiting >= self._chunk_bytes or (self._hurried and waiting > 0)
 
     def shorten(self, seconds: float) -> None:
         """No more than this is to wait: the oldest frames give way, and are counted as dropped."""
