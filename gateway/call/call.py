@@ -152,6 +152,7 @@ class Call:
         self._connected = False  # media flows
         self._heard_first = False
         self._set_up = False
+        self._tools_at_work = False  # something of a tool is to be looked at on every tick
         self._away_since = 0.0
         self._away_reason = EndReason.CALLER_GONE
         self._second_due = began + 1.0
@@ -335,6 +336,7 @@ class Call:
                     self._say(event)
                 case ToolCall():
                     self._desk.called(event)
+                    self._tools_at_work = True
                     self._ear.hold(self._desk.holding)
                 case ToolCancelled(ids=ids):
                     self._desk.cancelled(ids)
@@ -356,23 +358,30 @@ class Call:
         """20 ms have passed: one frame towards the caller."""
         leg = self.leg
         if leg is not None and self._connected and not self._lifecycle.over:
-            frame = self._mouth.frame(now)
+            mouth = self._mouth
+            frame = mouth.frame(now)
             if frame is not None:
                 leg.send(frame)
-                self._mouth.sent(now, frame)
+                mouth.sent(now, frame)
             else:
                 if Ability.CONTINUOUS in leg.can:
                     leg.send(None)
-                self._mouth.silent()
+                mouth.silent()
+        if self._tools_at_work:
+            self._look_at_tools(now)
+        if now >= self._second_due:
+            self._second_due += 1.0
+            self._account.pacer_lag.append(late)
+            self._each_second(now)
+
+    def _look_at_tools(self, now: float) -> None:
+        """On every tick from when the model has called one until none holds the caller's words back or waits to hang up."""
         desk, mouth = self._desk, self._mouth
         if self._ear.hold(desk.holding):
             self._feed.wake()
         if desk.leaving and desk.goodbye_over(now, played_at=mouth.played_at, unplayed=mouth.playout.seconds):
             self.hang_up(EndReason.MODEL_HUNG_UP)
-        if now >= self._second_due:
-            self._second_due += 1.0
-            self._account.pacer_lag.append(late)
-            self._each_second(now)
+        self._tools_at_work = desk.holding or desk.leaving
 
     def _each_second(self, now: float) -> None:
         if self._lifecycle.over:

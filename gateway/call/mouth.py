@@ -52,6 +52,7 @@ class Mouth:
         self._began = began
         self._offered_at = offered_at
         self._spoke = False  # the first word of the call has left
+        self._under_way = False  # the first audible frame of the answer has left: the next ones are only counted
         self.speaking = False
         """A packet of an answer has left and more is to come."""
         self.played_at = began
@@ -114,9 +115,12 @@ class Mouth:
 
     def sent(self, now: float, frame: AudioFrame) -> None:
         """The leg has taken it."""
+        self.played_at = now
+        if self._under_way:
+            return
         if self._turns.frame_sent(now, frame.seconds):
             self._account.downlink_added.append(now - frame.at)
-        self.played_at = now
+        self._under_way = self._turns.out
         if not self.speaking:
             self.speaking = True
             if not self._spoke:
@@ -131,8 +135,7 @@ class Mouth:
 
     def played(self, seconds: float) -> None:
         """`seconds` more can now have reached the caller's ears."""
-        self._turns.played(seconds)
-        if words := self._answer.heard(self._turns.heard):
+        if words := self._answer.heard(self._turns.played(seconds)):
             self._words.model_heard(words)
 
     def second(self, now: float, caller_speaking: bool) -> None:
@@ -153,6 +156,7 @@ class Mouth:
         self._heard_to(turn)
         self._answer = self._answer.next()
         self._words.answer_over()
+        self._under_way = False
         if self.speaking:
             self.speaking = False
             self._say(ModelStoppedSpeaking())

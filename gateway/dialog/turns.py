@@ -105,6 +105,11 @@ class Turns:
                 self._silence += audible_after
                 self._audible = True
 
+    @property
+    def out(self) -> bool:
+        """The first audible frame of the current answer has left: what `frame_sent` still says of it changes nothing."""
+        return self._out_at is not None
+
     def frame_sent(self, now: float, seconds: float) -> bool:
         """A frame of the answer left at `now`. True for its first frame."""
         first = self._sent == 0.0
@@ -113,10 +118,11 @@ class Turns:
         self._sent += seconds
         return first
 
-    def played(self, seconds: float) -> None:
-        """The caller's ears have had `seconds` more of the answer."""
+    def played(self, seconds: float) -> float:
+        """The caller's ears have had `seconds` more of the answer; gives what they have had of it in all."""
         if self._answering:
             self._heard += seconds
+        return self._heard
 
     def generated(self) -> None:
         """No more audio comes for this answer."""

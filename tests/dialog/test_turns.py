@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateway.dialog.turns import NO_RESPONSE_AFTER, Turn, TurnEnd, TurnKind, Turns
 
@@ -129,3 +131,24 @@ def test_a_call_that_ends_in_an_answer_ends_the_turn() -> None:
     turn = turns.closed(TurnEnd.SESSION_CLOSED, 1.5)
     assert turn is not None
     assert (turn.end, turn.unheard) == (TurnEnd.SESSION_CLOSED, 1.5)
+
+
+@given(st.floats(0.0, 0.3), st.integers(1, 40), st.booleans())
+def test_once_it_is_out_the_frames_after_it_change_nothing(silence: float, count: int, audible: bool) -> None:
+    """So nobody needs to tell of them."""
+    told, spared = Turns(), Turns()
+    for turns in (told, spared):
+        turns.caller_silent(10.0)
+        turns.model_audio(10.5, 0.8, silence if audible else None)
+    firsts = 0
+    for frame in range(count):
+        now = 10.51 + 0.02 * frame
+        if not spared.out:
+            spared.frame_sent(now, 0.02)
+        firsts += told.frame_sent(now, 0.02)
+        assert told.played(0.02) == spared.played(0.02) == spared.heard
+        assert told.out == spared.out
+    assert firsts == 1
+    assert told.out == (audible and 0.02 * count > silence) or abs(0.02 * count - silence) < 1e-6
+    assert told.closed(TurnEnd.ERROR, 0.1) == spared.closed(TurnEnd.ERROR, 0.1)
+    assert not spared.out, "the next answer begins anew"

@@ -487,3 +487,24 @@ def test_whatever_the_order_nothing_is_lost_doubled_or_reordered(steps: list[int
             heard = expected = b""
     assert (expected + bytes(FRAME)).startswith(heard)
     assert playout.overflow_seconds == 0.0
+
+
+@given(st.lists(st.integers(1, 6_000), min_size=1, max_size=12))
+def test_frames_are_cut_the_same_wherever_the_chunks_end(sizes: list[int]) -> None:
+    """Whether a frame lies in one chunk, ends with it or spans several: its samples, and the time of its first."""
+    playout = Playout(RATE)
+    said, came, spent = b"", [], 0.0
+    for number, size in enumerate(sizes):
+        chunk = tone(1.0)[2 * number : 2 * number + size // 2 * 2]
+        playout.push(chunk, float(number))
+        said += chunk
+        came += [float(number)] * len(chunk)
+    playout.end()
+    for start in range(0, len(said), FRAME):
+        assert playout.seconds == pytest.approx((len(said) - start) / (2 * RATE))
+        frame = playout.pull(1_000.0)
+        assert frame is not None
+        assert frame == (said[start : start + FRAME].ljust(FRAME, b"\0"), RATE, came[start])
+        spent += min(FRAME, len(said) - start) / (2 * RATE)
+        assert playout.speaking_seconds == pytest.approx(spent)
+    assert playout.pull(1_000.0) is None

@@ -35,7 +35,7 @@ from gateway.legs.webrtc.rough import Rough
 from gateway.legs.webrtc.sender import Sender
 from gateway.legs.webrtc.srtp import Srtp
 from gateway.legs.webrtc.udp_mux import UdpMux
-from gateway.media.audio import AudioFrame
+from gateway.media.audio import PTIME, AudioFrame
 from gateway.media.codec import SPEECH, CodecName
 from gateway.media.voice import OpusSettings
 from gateway.wire.rtp import NTP_EPOCH, Bye, ReceiverReport, Remb, ReportBlock, SenderReport, parse_rtcp
@@ -61,6 +61,11 @@ first words. More than a second of them is no overlap of two handshakes."""
 FAR_BUFFER = 0.06
 """Seconds that a browser's jitter buffer adds on a quiet network, before what we sent is heard."""
 
+LOOK_EVERY = 1.5 * PTIME
+"""Seconds between two looks at all that is not this tick's packet while an answer plays: on every second tick. What is known to
+be due earlier is looked at when it is. What becomes due meanwhile is not due so soon: a pause goes on 60 ms after its last
+packet, and a hole has a timer of its own."""
+
 _MUST_BE_READ = frozenset({EndReason.MODEL_REFUSED, EndReason.MODEL_UNAVAILABLE})
 
 
@@ -84,6 +89,7 @@ class WebRtcLeg:
     """One caller over WebRTC; made by `answer`. Implements `Leg`."""
 
     kind = LegKind.WEBRTC
+    _look_at = 0.0  # when to look after everything that is not this tick's packet
 
     def __init__(self, offer: Offer, far: FarEnd, mux: UdpMux, settings: WebRtcSettings, offered_at: float) -> None:
         self.etag = secrets.token_urlsafe(12)
@@ -118,7 +124,7 @@ class WebRtcLeg:
         self._tx: Srtp | None = None
         self._media_at = 0.0
         self._quiet_limit = settings.media_timeout
-        self._in_flight: deque[tuple[float, float]] = deque()  # (when it is heard, seconds); a second of it at most
+        self._in_flight: deque[float] = deque()  # when each frame is heard; a second of it at most
         self._rtcp_due = self._report_due = 0.0
         self._reports = MediaReports(offered_at)
         self._rough: Rough | None = None
@@ -176,29 +182,38 @@ class WebRtcLeg:
     def send(self, frame: AudioFrame | None) -> None:
         """One frame to the caller, encoded, protected and sent before this returns."""
         now = self._clock()
-        self._look_after(now)
-        if self._tx is None or self._sink is None:
+        if looked := frame is None or now >= self._look_at:
+            self._look_after(now)
+        tx, sink, sender = self._tx, self._sink, self._sender
+        if tx is None or sink is None:
             return
-        packet = self._sender.packet(frame, now) if self._can_hear else None
+        packet = sender.packet(frame, now) if self._can_hear else None
         if packet is not None:
-            remote, port = self._ice.remote, self._ice.port
+            ice = self._ice
+            remote, port = ice.remote, ice.port
             if remote is not None and port is not None:
-                protected = self._tx.protect(packet)
+                protected = tx.protect(packet)
                 if self._rough is None or not self._rough.loses_out(now):
                     port.sendto(protected, remote)
-        in_flight = self._in_flight
         if frame is not None:
-            in_flight.append((now + FAR_BUFFER + (self._sender.rtt or 0.0) / 2, frame.seconds))
-        if in_flight and in_flight[0][0] <= now:
-            heard = 0.0
-            while in_flight and in_flight[0][0] <= now:
-                heard += in_flight.popleft()[1]
-            self._sink.played(heard)
+            self._in_flight.append(now + FAR_BUFFER + (sender.rtt or 0.0) / 2)
+        if looked:
+            self._settle(now, sink)
+
+    def _settle(self, now: float, sink: LegSink) -> None:
+        """Tell what the caller has heard by now of what was sent."""
+        in_flight = self._in_flight
+        frames = 0
+        while in_flight and in_flight[0] <= now:
+            in_flight.popleft()
+            frames += 1
+        if frames:
+            sink.played(frames * PTIME)
 
     def clear(self) -> float:
         """Nothing is held here, and what has left can't be called back: it counts as heard. Always 0.0."""
         self._sender.clear()
-        on_the_way = sum(seconds for _, seconds in self._in_flight)
+        on_the_way = len(self._in_flight) * PTIME
         self._in_flight.clear()
         if on_the_way and self._sink is not None:
             self._sink.played(on_the_way)
@@ -362,7 +377,11 @@ class WebRtcLeg:
         sink = self._sink
         if sink is None:
             return
-        self._hearing.look(now, sink)
+        receiver = self._receiver
+        if (deadline := receiver.deadline) is not None and now >= deadline:
+            self._hearing.look(now, sink)
+            deadline = receiver.deadline
+        self._look_at = now + LOOK_EVERY if deadline is None else min(deadline, now + LOOK_EVERY)
         if now >= self._rtcp_due:
             self._rtcp_due = now + RTCP_EVERY * random.uniform(0.5, 1.5)
             self._control_out(self._sender.report(now, self._receiver.report_block(now)))
@@ -373,7 +392,7 @@ class WebRtcLeg:
         if now >= self._report_due:
             self._report_due = now + REPORT_EVERY
             self._report(sink, now)
-        if now - max(self._media_at, self._ice.heard_at) > self._quiet_limit:
+        if now - self._media_at > self._quiet_limit and now - self._ice.heard_at > self._quiet_limit:
             bye = self._quiet_limit is not self._settings.media_timeout
             self._gone(EndReason.CALLER_GONE if bye else EndReason.MEDIA_TIMEOUT)
 
