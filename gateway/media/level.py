@@ -58,7 +58,13 @@ def sounding(pcm: bytes, rate: int) -> tuple[tuple[float, float], ...]:
     if not whole:
         return ()
     samples = np.frombuffer(pcm, "<i2", whole * step).astype(np.float32).reshape(whole, step)
-    loud = np.zeros(whole + 2, np.int8)
-    loud[1:-1] = np.einsum("ij,ij->i", samples, samples) > SOUNDING_RMS * SOUNDING_RMS * step
-    edges = np.flatnonzero(np.diff(loud)).tolist()
-    return tuple((edges[at] / 100, edges[at + 1] / 100) for at in range(0, len(edges), 2))
+    loud = (np.vecdot(samples, samples) > SOUNDING_RMS * SOUNDING_RMS * step).tobytes()  # a byte each, 1 or 0
+    found: list[tuple[float, float]] = []
+    begin = loud.find(1)
+    while begin >= 0:
+        end = loud.find(0, begin)
+        if end < 0:
+            end = whole
+        found.append((begin / 100, end / 100))
+        begin = loud.find(1, end)
+    return tuple(found)

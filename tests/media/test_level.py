@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from gateway.media.level import FLOOR_DBFS, first_audible, peak_dbfs, rms_dbfs, sounding
+from gateway.media.level import FLOOR_DBFS, SOUNDING_RMS, first_audible, peak_dbfs, rms_dbfs, sounding
 from tests.audio import silence, tone
 
 
@@ -38,3 +42,15 @@ def test_where_it_sounds() -> None:
     assert sounding(tone(300, rate, 1.0, amplitude=150.0), rate) == ()
     assert sounding(pcm[:3], rate) == ()
     assert sounding(tone(300, rate, 0.0241), rate) == ((0.0, 0.02),)
+
+
+@given(st.lists(st.sampled_from([0, 100, 163, 165, -165, 3_000, -32_768]), max_size=40), st.sampled_from([8_000, 16_000, 24_000]))
+def test_it_sounds_wherever_ten_milliseconds_are_loud(levels: list[int], rate: int) -> None:
+    step = rate // 100
+    pcm = b"".join(samples(level) * step for level in levels) + samples(9) * (step - 1)
+    found = sounding(pcm, rate)
+    assert [any(begin <= at / 100 < end for begin, end in found) for at in range(len(levels))] == [
+        abs(level) > SOUNDING_RMS for level in levels
+    ]
+    edges = [edge for stretch in found for edge in stretch]
+    assert all(before < after for before, after in pairwise(edges)), "in order, and neighbours in one"
