@@ -63,6 +63,12 @@ def to_pcm(samples: Floats) -> bytes:
 class ComfortNoise:
     """Noise as loud as this caller's background."""
 
+    __slots__ = (
+        "_position",
+        "_recent",
+        "_told",
+    )
+
     def __init__(self) -> None:
         self._recent: deque[bytes] = deque(maxlen=REMEMBERED)
         self._told: float | None = None

@@ -219,11 +219,14 @@ def has_fec(payload: bytes) -> bool:
 
 # --- the codec ---
 
+_PCM = ctypes.create_string_buffer(round(max(RATES) * MAX_PACKET_SECONDS) * SAMPLE_BYTES)
+"""What every decoder writes into and copies from before anything else runs: one for all stays in the processor's cache."""
+
 
 class OpusDecoder:
-    """One stream's decoder, mono at `rate` Hz (one of `RATES`; default the model's 16 kHz)."""
+    """One stream's decoder, mono at `rate` Hz (one of `RATES`; default the model's 16 kHz). All of them belong to one thread."""
 
-    __slots__ = ("_decode", "_limit", "_pcm", "_state", "rate")
+    __slots__ = ("_decode", "_limit", "_state", "rate")
 
     def __init__(self, rate: int = 16_000) -> None:
         if rate not in RATES:
@@ -231,7 +234,6 @@ class OpusDecoder:
         library = _lib()
         self.rate = rate
         self._limit = round(rate * MAX_PACKET_SECONDS)
-        self._pcm = ctypes.create_string_buffer(self._limit * SAMPLE_BYTES)
         self._state = ctypes.create_string_buffer(library.opus_decoder_get_size(1))
         self._decode = library.opus_decode
         if library.opus_decoder_init(self._state, rate, 1) != 0:
@@ -244,10 +246,10 @@ class OpusDecoder:
         size = len(payload)
         if size == 0:  # for libopus an empty packet is a lost one
             raise PacketError("empty Opus packet")
-        samples = self._decode(self._state, payload, size, self._pcm, self._limit, 0)
+        samples = self._decode(self._state, payload, size, _PCM, self._limit, 0)
         if samples <= 0:
             raise _undecodable(samples)
-        return self._pcm[: samples * SAMPLE_BYTES]  # type: ignore[return-value]  # bytes, in one copy; `.raw` copies the whole first
+        return _PCM[: samples * SAMPLE_BYTES]  # type: ignore[return-value]  # bytes, in one copy; `.raw` copies the whole first
 
     def decode_fec(self, payload: bytes, samples: int) -> bytes:
         """The `samples` before `payload`, from the copy it carries; concealment where it has none.
@@ -261,7 +263,7 @@ class OpusDecoder:
         if size == 0:
             raise PacketError("empty Opus packet")
         self._check(samples)
-        return self._take(self._decode(self._state, payload, size, self._pcm, samples, 1))
+        return self._take(self._decode(self._state, payload, size, _PCM, samples, 1))
 
     def conceal(self, samples: int) -> bytes:
         """`samples` invented from what was heard before: a multiple of 2.5 ms, at most 120 ms, else ValueError.
@@ -269,7 +271,7 @@ class OpusDecoder:
         It fades, but not to nothing: half a second on, what was a tone is noise 19 dB lower (CELT; SILK is quieter).
         """
         self._check(samples)
-        return self._take(self._decode(self._state, None, 0, self._pcm, samples, 0))
+        return self._take(self._decode(self._state, None, 0, _PCM, samples, 0))
 
     def _check(self, samples: int) -> None:
         if not 0 < samples <= self._limit or samples * 400 % self.rate:
@@ -278,7 +280,7 @@ class OpusDecoder:
     def _take(self, samples: int) -> bytes:
         if samples <= 0:
             raise _undecodable(samples)
-        return self._pcm[: samples * SAMPLE_BYTES]  # type: ignore[return-value]  # see `decode`
+        return _PCM[: samples * SAMPLE_BYTES]  # type: ignore[return-value]  # see `decode`
 
 
 def _no_bytes(payload: object) -> ctypes.ArgumentError:

@@ -91,6 +91,12 @@ def _is_silence(pcm: bytes, peak: int = 1) -> bool:
 class _Hole:
     """How far into a hole we are, and its background: what codec concealment and comfort noise share."""
 
+    __slots__ = (
+        "_hole",
+        "_level",
+        "noise",
+    )
+
     def __init__(self) -> None:
         self.noise = ComfortNoise()
         self._hole = 0  # samples
@@ -122,6 +128,14 @@ class _Hole:
 
 class OpusSpeech(_Hole):
     """Opus, by libopus straight to 16 kHz, with its own concealment and in-band FEC."""
+
+    __slots__ = (
+        "_decoder",
+        "_recent",
+        "_silence",
+        "_still",
+        "_trusted",
+    )
 
     clock_rate = 48_000
 

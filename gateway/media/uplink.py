@@ -35,6 +35,18 @@ class UplinkChunk(NamedTuple):
 class Uplink:
     """A bounded queue of frames between the caller (`push`) and the task that feeds the model (`take`)."""
 
+    __slots__ = (
+        "_bytes",
+        "_chunk_bytes",
+        "_dropped",
+        "_frames",
+        "_hurried",
+        "_limit",
+        "_max_message",
+        "_pair",
+        "_second",
+    )
+
     def __init__(self, *, chunk: float = MAX_CHUNK, limit: float = 10.0, rate: int = MODEL_INPUT_RATE) -> None:
         self._second = rate * SAMPLE_BYTES
         self._frames: deque[AudioFrame] = deque()  # bounded by bytes: `_limit`
@@ -110,6 +122,12 @@ class Uplink:
             return None
         frames = self._frames
         most = self._max_message if most_bytes is None else min(self._max_message, most_bytes)
+        if self._bytes <= most:  # all of it, as nearly always
+            chunk = UplinkChunk(b"".join([frame.pcm for frame in frames]), frames[0].at, frames[-1].at)
+            frames.clear()
+            self._bytes = 0
+            self._hurried = False
+            return chunk
         first = newest = frames.popleft()
         parts = [first.pcm]
         size = len(first.pcm)

@@ -154,7 +154,8 @@ EVENTS += ["outage", "silence after dtx", "flood", "nothing in no time"]
 
 def plain(value: Any) -> Any:
     """State that can be compared: objects of our own by their fields."""
-    fields = {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in getattr(type(value), "__slots__", ())}}
+    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+    fields = {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in slots if hasattr(value, name)}}
     own = type(value).__module__.startswith(("gateway.", "tests.")) and fields and not isinstance(value, tuple)
     if own:
         skipped = ("_decoder", "_resampler", "_repetition", "_carries_previous", "carries_previous", "_to_pcm16", "short")

@@ -220,6 +220,16 @@ def test_reset_forgets_the_past() -> None:
     assert [encoder.encode(frame) for frame in cut] == first != again
 
 
+def test_decoders_share_a_buffer_but_no_audio() -> None:
+    encoders, decoders, alone = (lowdelay(), lowdelay()), (OpusDecoder(), OpusDecoder()), (OpusDecoder(), OpusDecoder())
+    cut = frames(speech(24_000, 0.4), 24_000), frames(tone(300, 24_000, 0.4), 24_000)
+    packets = [[encoder.encode(frame) for frame in said] for encoder, said in zip(encoders, cut, strict=True)]
+    by_turns = [[decoders[at].decode(packets[at][number]) for at in range(2)] for number in range(20)]
+    assert [turn[0] for turn in by_turns] == [alone[0].decode(packet) for packet in packets[0]]
+    assert [turn[1] for turn in by_turns] == [alone[1].decode(packet) for packet in packets[1]]
+    assert by_turns[-1][0] != by_turns[-1][1]
+
+
 def test_memory_goes_with_the_object() -> None:
     encoder, decoder = lowdelay(), OpusDecoder()
     states = [weakref.ref(encoder._state), weakref.ref(decoder._state)]

@@ -24,6 +24,23 @@ class Jump(enum.Enum):
 class Reception:
     """Counts one source's packets. Sequence numbers become extended ones, which never wrap."""
 
+    __slots__ = (
+        "_first",
+        "_jitter",
+        "_last_now",
+        "_last_sr",
+        "_last_timestamp",
+        "_measuring",
+        "_received",
+        "_reported_expected",
+        "_reported_received",
+        "_sr_at",
+        "_suspect",
+        "clock_rate",
+        "highest",
+        "ssrc",
+    )
+
     def __init__(self, ssrc: int, clock_rate: int) -> None:
         self.ssrc = ssrc
         self.clock_rate = clock_rate
