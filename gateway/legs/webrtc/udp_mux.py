@@ -143,6 +143,7 @@ class UdpMux:
         self.transactions: dict[bytes, Transaction] = {}
         self.ports: list[Port] = []
         self.port = 0
+        self._confined = False
         self.receive_buffer = 0
         """Bytes the system grants, overhead included: what a stall of the loop may cost before packets are lost."""
         self.received = 0
@@ -199,6 +200,7 @@ class UdpMux:
         entry = Port(self, sock)
         self.ports.append(entry)
         self.port = sock.getsockname()[1]
+        self._confined = self._confined or entry.confined
         self._loop.add_reader(sock.fileno(), self._readable, entry)
 
     async def close(self) -> None:
@@ -253,7 +255,7 @@ class UdpMux:
         the address, and must not take over an address that is another call's.
         """
         owner = self._sources.get(source)
-        if owner is member or (owner is not None and not returned):
+        if owner is member or (owner is not None and not returned) or (self._confined and not _is_loopback(source)):
             return
         proven = self._proven.get(member.local_username)
         if proven is None:  # it has left
@@ -290,6 +292,12 @@ class UdpMux:
             self._deliver(data, source[:2], port, now)
 
     def _deliver(self, data: bytes, source: Address, port: Port, now: float) -> None:
+        member = self._sources.get(source)
+        if (
+            member is not None and data and 127 < data[0] < 192
+        ):  # nearly all of them; whether it may was asked when it was admitted
+            guarded(member, member.media, data, now)
+            return
         if not data:
             self.dropped["other"] += 1
             return
@@ -300,11 +308,8 @@ class UdpMux:
         if first < 4:
             self._stun(data, source, port, now)
             return
-        member = self._sources.get(source)
         if member is None:
             self.dropped["unknown_source"] += 1
-        elif 127 < first < 192:
-            guarded(member, member.media, data, now)
         elif 19 < first < 64:
             guarded(member, member.handshake, data, now)
         else:
