@@ -16,6 +16,9 @@ PATIENT = 0.0995
 later than any of the last ten seconds is rare, and here not worth more delay to all that wait behind it. On a network that is
 clearly more uneven than that, the delay is there anyway."""
 
+UNEVEN = PATIENT + EDGE
+"""Seconds of lateness that make a network clearly more uneven."""
+
 
 class Path:
     """Learns from arrivals, tells how long waiting makes sense. Seconds throughout."""
@@ -67,7 +70,7 @@ class Path:
 
         0.0: on a path that keeps order it has no chance.
         """
-        edge = max(0.0, min(EDGE, PATIENT - self.lateness)) if self.lateness <= PATIENT + EDGE else EDGE
+        edge = max(0.0, min(EDGE, PATIENT - self.lateness)) if self.lateness <= UNEVEN else EDGE
         latest = self.transit + time + self.lateness
         if shown is None:
             return latest + edge

@@ -180,16 +180,27 @@ def test_when_order_is_usual_fec_is_used_at_once_but_not_when_the_missing_usuall
     assert all(at_once[-50:]), "they do not come any more"
 
 
-@pytest.mark.parametrize("copy", [True, False])
-def test_a_copy_that_is_here_bounds_the_wait_for_the_packet_itself(copy: bool) -> None:
-    """On a network where packets mostly do come, but up to 150 ms late, the in-band copy is good enough after 50."""
+@pytest.mark.parametrize(
+    ("late", "copy", "patience"),
+    [
+        (0.095, False, 0.0995),
+        (0.095, True, COPY_WAIT),
+        (0.13, False, 0.135),
+        (0.13, True, COPY_WAIT + 0.051),
+        (0.2, False, 0.205),
+        (0.2, True, 0.205),
+    ],
+)
+def test_a_copy_that_is_here_bounds_the_wait_for_the_packet_itself(late: float, copy: bool, patience: float) -> None:
+    """Where packets mostly do come, but late, the in-band copy is good enough after 50 ms; where they come very late, everything
+    is late, and it is for those that do not come."""
     line = Line(JitterBuffer(CLOCK, lambda _: copy))
-    for at, number in sorted((number * PTIME + (0.15 if number % 4 == 1 else 0.0), number) for number in range(201)):
+    for at, number in sorted((number * PTIME + (late if number % 4 == 1 else 0.0), number) for number in range(201)):
         line.poll_until(at)
         line.packet(number, at)
     assert line.packet(202, 202 * PTIME) == []
     waits = line.buffer.gives_up_at - 201 * PTIME
-    assert waits == pytest.approx(COPY_WAIT if copy else 0.155)
+    assert waits == pytest.approx(patience)
 
 
 def test_a_look_is_urgent_only_while_something_is_held_back() -> None:

@@ -30,9 +30,11 @@ ROWS = {
     "jitter ±50 ms, 10 % red1": SHORT,
     # Long enough for what is learnt in the first seconds to be worth it.
     "jitter 200 ms plain": LONG,
+    "jitter 200 ms fec": LONG,
     "jitter 200 ms, 10 % fec": LONG,
     "jitter 200 ms, in order plain": SHORT,
     "reorder 25 % plain": SHORT,
+    "reorder 25 % fec": SHORT,
     "duplicates 5 % fec": SHORT,
     "outage 2 s fec": SHORT,
     "stall 0.2 s plain": SHORT,
@@ -70,6 +72,12 @@ def test_the_delay_is_only_what_the_network_made_necessary(result: Result) -> No
         assert result.p95 <= 0.120, "jitter of 100 ms in all: what is lost at last has been waited for so long"
     if "then clean" in result.name:
         assert result.returned <= DELAY + 0.05, "5 s after the last loss only the jitter itself is left"
+
+
+def test_a_copy_of_lower_quality_is_for_what_is_lost(result: Result) -> None:
+    """Every packet of these comes, in one as much as 200 ms late; NetEq plays nearly all of them."""
+    if result.name in ("jitter 200 ms fec", "reorder 25 % fec"):
+        assert result.restored <= 0.02 * result.frames * 0.02
 
 
 def test_where_75_ms_are_missed_nobody_could_keep_them() -> None:
