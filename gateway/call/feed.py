@@ -68,6 +68,8 @@ class Feed:
                 assert not isinstance(piece, bool), "no turns here"
                 session.post_audio(piece.pcm)
                 self._passed(piece)
+                if not self._ear.uplink.ready:
+                    return
         self._stir()
 
     def pause(self) -> None:

@@ -115,7 +115,10 @@ def test_clear_forgets_without_counting_a_drop() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from([0.01, 0.02, 0.03, 0.06]), st.sampled_from(["", "take", "hurry", "again"])), max_size=120)
+    st.lists(
+        st.tuples(st.sampled_from([0.01, 0.02, 0.03, 0.06]), st.sampled_from(["", "take", "some", "hurry", "again"])),
+        max_size=120,
+    )
 )
 def test_order_is_kept_and_every_byte_is_taken_waiting_or_dropped(steps: list[tuple[float, str]]) -> None:
     uplink = Uplink(chunk=0.06, limit=0.3)
@@ -127,8 +130,9 @@ def test_order_is_kept_and_every_byte_is_taken_waiting_or_dropped(steps: list[tu
         assert uplink.backlog <= 0.3
         if then in {"hurry", "again"}:
             uplink.hurry(again=then == "again")
-        if then and (chunk := uplink.take()) is not None:
+        if then and (chunk := uplink.take(3_000 if then == "some" else None)) is not None:
             taken += chunk.pcm
+            assert then != "some" or len(chunk.pcm) <= 3_000
             assert chunk.oldest_at <= chunk.newest_at
     assert len(pushed) == len(taken) + round((uplink.backlog + uplink.dropped) * 32_000)
     if uplink.dropped == 0.0:
