@@ -415,13 +415,17 @@ class Call:
             self._heard_first = True
             self._check_set_up(self._loop.time())
         voice, ready = self._ear.hear(frame)
-        if voice is Voice.STARTED:
-            self._say(CallerStartedSpeaking(max(0.0, self._loop.time() - self._ear.speech_began_at)))
-        elif voice is Voice.STOPPED:
-            self._turns.caller_silent(self._ear.last_speech_at)
-            self._say(CallerStoppedSpeaking())
+        if voice is not None:
+            self._voice_changed(voice)
         if ready:
             self._feed.wake()
+
+    def _voice_changed(self, voice: Voice) -> None:
+        if voice is Voice.STARTED:
+            self._say(CallerStartedSpeaking(max(0.0, self._loop.time() - self._ear.speech_began_at)))
+        else:
+            self._turns.caller_silent(self._ear.last_speech_at)
+            self._say(CallerStoppedSpeaking())
 
     def digit(self, digit: str, seconds: float) -> None:
         """A DTMF press. What it means is for the profile to say; so far it is only counted."""

@@ -40,7 +40,9 @@ class Mouth:
         began: float,
         offered_at: float,
     ) -> None:
-        self.playout = Playout(rate)
+        self.playout = playout = Playout(rate)
+        self.frame = playout.pull
+        """What leaves on this tick; None: nothing. `sent` or `silent` must follow."""
         # Legs that speak at the model's own rate (Opus at 24 kHz) need no resampler at all.
         self._resampler = Resampler(MODEL_OUTPUT_RATE, rate) if rate != MODEL_OUTPUT_RATE else None
         self._turns = turns
@@ -108,10 +110,6 @@ class Mouth:
         return cut_off
 
     # --- towards the caller ---
-
-    def frame(self, now: float) -> AudioFrame | None:
-        """What leaves on this tick; None: nothing. `sent` or `silent` must follow."""
-        return self.playout.pull(now)
 
     def sent(self, now: float, frame: AudioFrame) -> None:
         """The leg has taken it."""

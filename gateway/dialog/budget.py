@@ -144,7 +144,7 @@ class Spending:
     @property
     def level(self) -> Level:
         """The worst so far."""
-        return max(self._levels.values(), default=Level.FREE)
+        return max(self._levels.values()) if self._levels else Level.FREE
 
     def add(self, direction: str, modality: str, kind: str, tokens: int) -> float:
         """The service has counted `tokens`. Returns what they cost in dollars (0 without a price)."""
@@ -191,6 +191,8 @@ class Spending:
 
         `others`: of the shared limits, what is used or held by everybody else; missing: nothing.
         """
+        if not self._limits:
+            return []
         own, news = self.expected(), []
         for scope, unit, limit in self._limits:
             if unit is Unit.USD and self.price is None:

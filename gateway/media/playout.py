@@ -54,6 +54,9 @@ class _State(enum.Enum):
     DRY = "dry"  # in the middle of an answer and nothing left; an underrun if more comes
 
 
+_IDLE, _HELD, _PLAYING, _DRY = _State  # to look a member up costs more than all that is done with it on a tick
+
+
 class Playout:
     """A bounded queue of PCM16 mono between the model (`push`) and the clock (`pull`). Cleared by barge-in.
 
@@ -103,7 +106,7 @@ class Playout:
         self._offset = 0  # bytes of the first chunk that are played
         self._bytes = 0
         self._half = b""  # the first byte of a sample cut by a chunk's edge
-        self._state = _State.IDLE
+        self._state = _IDLE
         self._ended = True
         self._within = False  # HELD inside an answer: its silence is an underrun; at its start it is not
         self._hold_until = 0.0
@@ -156,11 +159,11 @@ class Playout:
         if self._ended:
             self._begin(at)
         self._measure(at, len(pcm) / self._second)
-        if self._state is _State.IDLE:
+        if self._state is _IDLE:
             self._shift = self._stretched = 0.0
             self._ran_dry = False
             self._hold(at, len(pcm), self.wait, within=False)
-        elif self._state is _State.DRY:
+        elif self._state is _DRY:
             self._learn()
             self._count_hole()
             pause = MAX_WAIT if self._starving else self._pause()
@@ -172,25 +175,25 @@ class Playout:
         """The answer is complete: running dry from now on is its end, not an underrun."""
         self._half = b""
         self._ended = True
-        if self._state is not _State.DRY:
+        if self._state is not _DRY:
             return
         if self._bytes:  # less than a frame of it was held back for more to come
             self._count_hole()
-            self._state = _State.PLAYING
+            self._state = _PLAYING
         else:
             self._finish()
 
     def pull(self, now: float) -> AudioFrame | None:
         """The next 20 ms, `at` being that of its first sample; None is silence."""
-        if self._state is _State.IDLE:
+        if self._state is _IDLE:
             return None
-        if self._state is _State.HELD:
+        if self._state is _HELD:
             if not self._ended and now < self._hold_until and self._bytes < self._hold_bytes:
                 self._shift += PTIME
                 if self._within:
                     self.underrun_seconds += PTIME
                 return None
-            self._state = _State.PLAYING
+            self._state = _PLAYING
         if self._bytes >= self._frame:
             if self._starving and not self._ended and self._may_pause():
                 self._paused = True
@@ -213,7 +216,7 @@ class Playout:
             self._bytes -= self._frame
             return _frame(AudioFrame, (chunk[start:end], self.rate, at))
         if not self._ended:
-            self._state = _State.DRY
+            self._state = _DRY
             self._dry_frames += 1
             self._shift += PTIME
             return None
@@ -232,11 +235,11 @@ class Playout:
         self._half = b""
         self._ended = True
         self._dry_frames = 0
-        self._state = _State.IDLE
+        self._state = _IDLE
         return unsaid
 
     def _hold(self, at: float, level: int, pause: float, *, within: bool) -> None:
-        self._state = _State.HELD
+        self._state = _HELD
         self._within = within
         self._hold_until = at + pause
         self._hold_bytes = level + int(AHEAD * self._second)
@@ -280,7 +283,7 @@ class Playout:
         self._need = min(MAX_NEED, max(self._need, self._rise + PTIME))
 
     def _finish(self) -> None:
-        self._state = _State.IDLE
+        self._state = _IDLE
         self._dry_frames = 0
         if not self._ran_dry:
             self._starving = False
