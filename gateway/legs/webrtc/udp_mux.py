@@ -293,9 +293,7 @@ class UdpMux:
 
     def _deliver(self, data: bytes, source: Address, port: Port, now: float) -> None:
         member = self._sources.get(source)
-        if (
-            member is not None and data and 127 < data[0] < 192
-        ):  # nearly all of them; whether it may was asked when it was admitted
+        if member is not None and data and 127 < data[0] < 192:  # nearly all; that it may was seen when it was admitted
             guarded(member, member.media, data, now)
             return
         if not data:
