@@ -95,7 +95,10 @@ async def _idle() -> float:
 async def _up(session: ModelSession, pcm: bytes) -> float:
     began = time.process_time()
     for _ in range(MESSAGES):
-        await session.send_audio(pcm)
+        if session.free:  # as `call.feed` does it
+            session.post_audio(pcm)
+        else:
+            await session.send_audio(pcm)
         await asyncio.sleep(PACE)
     return time.process_time() - began
 

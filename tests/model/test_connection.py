@@ -217,6 +217,35 @@ def test_what_is_posted_and_what_is_sent_arrive_in_order(tmp_path: Path, loop: A
 
 
 @loops
+@pytest.mark.parametrize("whose", ["ours", "theirs"])
+def test_posting_into_a_connection_that_breaks_raises_nothing(tmp_path: Path, loop: Any, whose: str) -> None:
+    """The caller's packet that brings the audio is not to blame; the reader hears of it."""
+
+    async def script(end: FarEnd, ws: ServerConnection) -> None:
+        await ws.recv()
+        ws.transport.abort()
+        await end.record(ws)
+
+    async def main() -> None:
+        async with asyncio.timeout(DEADLINE), far_end(tmp_path, script if whose == "theirs" else FarEnd.record) as end:
+            model = model_for(end)
+            async with model.session(Profile()) as session:
+                link = LiveConnection.take()
+                await session.send_audio(bytes(640))
+                if whose == "ours":
+                    link.abort()
+                    for _ in range(10):
+                        link.post(b"{}")
+                while link.free:
+                    link.post(b"{}")
+                    await asyncio.sleep(0)
+                assert link.state is not State.OPEN or link.congested
+            await model.close()
+
+    run(loop, main())
+
+
+@loops
 def test_limits_that_only_the_socket_knows(tmp_path: Path, loop: Any) -> None:
     async def main() -> None:
         async with asyncio.timeout(DEADLINE), far_end(tmp_path, FarEnd.record) as end:
