@@ -37,7 +37,8 @@ from gateway.events import (
     Trouble,
     TurnEnded,
 )
-from gateway.media.audio import AudioFrame
+from gateway.media.audio import PTIME, AudioFrame
+from gateway.media.uplink import MIN_CHUNK
 from gateway.model.base import (
     AudioOut,
     GenerationComplete,
@@ -49,7 +50,7 @@ from gateway.model.base import (
 from gateway.model.tools.desk import OWN_TOOLS, Tools
 from gateway.profile import Profile
 from gateway.registry import Registry
-from tests import clock
+from tests import audio, clock
 from tests.fakes import Diary, FakeLeg, FakeModel, FakeSession, silence
 
 
@@ -410,6 +411,29 @@ def test_every_sample_passes_once_and_in_order_both_ways() -> None:
         stage.session.say(GenerationComplete())
         await clock.until(lambda: bool(stage.turns()))
         assert stage.leg.heard() == answer
+        stage.call.hang_up(EndReason.CALLER_HUNG_UP)
+        await stage.ended()
+
+    play(body)
+
+
+def test_frames_may_come_together_unless_the_caller_has_just_fallen_silent() -> None:
+    async def body() -> None:
+        stage = Stage()
+        await stage.active()
+        assert stage.call.patience == MIN_CHUNK, "there is room"
+        stage.registry.set_chunk(0.1)
+        patience = []
+        voice = audio.speech(16_000, 1.0)
+        for pcm in (bytes(16_000), voice, bytes(2 * 16_000 * 2)):  # half a second of silence, a word, two seconds of silence
+            for start in range(0, len(pcm), 640):
+                stage.call.hear(AudioFrame(pcm[start : start + 640], 16_000, stage.loop.time()))
+                patience.append(stage.call.patience)
+                await asyncio.sleep(PTIME)
+        assert patience[:25] == [0.1] * 25, "nothing has been said"
+        assert patience[60] == 0.1, "speaking"
+        assert patience[80:115] == [0.0] * 35, "an answer waits for this silence"
+        assert patience[-1] == 0.1, "it was none"
         stage.call.hang_up(EndReason.CALLER_HUNG_UP)
         await stage.ended()
 

@@ -403,6 +403,11 @@ class Call:
 
     # --- from the leg (LegSink) ---
 
+    @property
+    def patience(self) -> float:
+        """The chunk waits as long anyway, unless the caller has just fallen silent."""
+        return 0.0 if self._ear.silent else self._ear.uplink.chunk
+
     def connected(self) -> None:
         """Media flows: the answer that was held back may go."""
         self._connected = True

@@ -44,7 +44,7 @@ class Ear:
         self._gate = Gate() if listening.endpointing is not Endpointing.MODEL else None
         self._marks: deque[tuple[int, bool]] = deque()  # where in the uplink's bytes turns begin and end; as many as turns wait
         self._pushed = self._taken = 0  # bytes of uplink
-        self._silent = False  # the caller had fallen silent before the last frame or with it
+        self.silent = False  # the caller had fallen silent before the last frame or with it
         self._held = False
         self._button = False
         self._released_at = 0.0
@@ -78,9 +78,9 @@ class Ear:
             ready = self._pass_on(self._gate.hear(frame, self._is_of_a_turn(frame, self._gate)))
         # Just fallen silent: the service counts the silence it has been sent, and the answer waits for that.
         silent = self._vad.fell_silent
-        if silent and self.uplink.hurry(again=self._silent):
+        if silent and self.uplink.hurry(again=self.silent):
             ready = True
-        self._silent = silent
+        self.silent = silent
         if self._held:
             self.uplink.shorten(HELD)
         return Heard(voice, ready) if voice is not None else _READY if ready else _NOTHING

@@ -38,6 +38,7 @@ class Listener:
         self.connections = 0
         self.bug: Exception | None = None
         self.muted = False
+        self.patience = 0.0
         self._news = asyncio.Event()
 
     def _alive(self) -> None:

@@ -2,25 +2,39 @@
 
 The clock's tick would look at holes only every 20 ms; the timer saves half of that on a network that loses packets, and costs
 nothing on one that does not.
+
+Where the sink is patient, near the worker's capacity, packets wait for each other and are taken in a row: five packets of one
+call one after another cost a quarter less than five of a hundred calls in turn, whose state has left the caches each time
+(measured). Their times stay those of their arrival. A hole ends the waiting, for others wait for what comes behind it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 
 from gateway.legs.base import LegSink
 from gateway.legs.webrtc.receiver import Receiver
 from gateway.legs.webrtc.udp_mux import guarded
-from gateway.media.audio import AudioFrame
+from gateway.media.audio import PTIME, AudioFrame
 from gateway.media.dtmf import Digit
 
 EARLY = 0.001
 """Seconds by which a hole's deadline must have moved forward for its timer to be set anew."""
 
+LEAST_PATIENCE = 2.5 * PTIME
+"""Seconds: below this too few packets would come together to be worth their waiting."""
+
+MAX_WAITING = 16
+"""Packets of one call that wait for each other at most, should a burst come: then they are taken."""
+
 
 class Hearing:
-    """Delivers one caller's audio and keys to the sink that `sink()` names; None: nobody wants any more. `fail` takes bugs."""
+    """Delivers one caller's audio and keys to the sink that `sink()` names; None: nobody wants any more.
+
+    `fail` takes bugs; `first` is called before the first audio is delivered.
+    """
 
     def __init__(
         self,
@@ -28,16 +42,61 @@ class Hearing:
         clock: Callable[[], float],
         sink: Callable[[], LegSink | None],
         fail: Callable[[Exception], None],
+        first: Callable[[], None],
     ) -> None:
         self.fail = fail
         self.timer: asyncio.TimerHandle | None = None
         self._receiver = receiver
         self._clock = clock
         self._sink = sink
+        self._first = first
         self._begun = False
+        self._waiting: list[tuple[bytes, float]] = []  # at most MAX_WAITING packets, with the times of their arrival
+        self._take_at = 0.0  # when a packet that comes is the last to be waited for
 
-    def receive(self, packet: bytes, now: float, sink: LegSink, first: Callable[[], None]) -> None:
-        """A plain RTP packet. `first()` is called before the first audio is delivered."""
+    def receive(self, packet: bytes, now: float, sink: LegSink) -> None:
+        """A plain RTP packet."""
+        waiting = self._waiting
+        if waiting:
+            waiting.append((packet, now))
+            if now >= self._take_at or len(waiting) >= MAX_WAITING:
+                self._take(sink)
+        elif self._begun and (patience := sink.patience) >= LEAST_PATIENCE and self._receiver.gives_up_at is None:
+            waiting.append((packet, now))
+            # Half a packet's time early: the one that comes then is as old as the sink's patience allows when it is taken.
+            self._take_at = now + patience - 1.5 * PTIME
+        else:
+            self._receive(packet, now, sink)
+
+    @property
+    def deadline(self) -> float | None:
+        """Loop time at which `look` has something to do; None: nothing, as yet."""
+        due = self._receiver.deadline
+        if self._waiting:
+            return min(due or math.inf, self._take_at + PTIME)
+        return due
+
+    def look(self, now: float, sink: LegSink) -> None:
+        """What is due without a packet; called on the call's tick too."""
+        due = self.deadline
+        if due is not None and now >= due:
+            self._take(sink)  # what waits comes before what is missing
+            self._deliver(self._receiver.poll(now), sink)
+
+    def forget(self) -> None:
+        """Nothing more is delivered by itself."""
+        self._waiting.clear()
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def _take(self, sink: LegSink) -> None:
+        """What waits, in a row."""
+        waiting, self._waiting = self._waiting, []
+        for packet, at in waiting:
+            self._receive(packet, at, sink)
+
+    def _receive(self, packet: bytes, now: float, sink: LegSink) -> None:
         receiver = self._receiver
         frame = receiver.in_line(packet, now)
         if frame is not None and self._begun:
@@ -47,22 +106,10 @@ class Hearing:
         if heard:
             if not self._begun:
                 self._begun = True
-                first()
+                self._first()
             self._deliver(heard, sink)
         if (until := receiver.gives_up_at) is not None:
             self._wake_at(until)
-
-    def look(self, now: float, sink: LegSink) -> None:
-        """On the call's tick: what is due without a packet."""
-        deadline = self._receiver.deadline
-        if deadline is not None and now >= deadline:
-            self._deliver(self._receiver.poll(now), sink)
-
-    def forget(self) -> None:
-        """Nothing more is delivered by itself."""
-        if self.timer is not None:
-            self.timer.cancel()
-            self.timer = None
 
     def _wake_at(self, until: float) -> None:
         """Look at the hole then. One timer at a time: one that comes too early finds nothing due and sets itself again."""
@@ -78,9 +125,7 @@ class Hearing:
         sink = self._sink()
         if sink is None:
             return
-        heard = self._receiver.poll(self._clock())
-        if heard:
-            self._deliver(heard, sink)
+        self.look(self._clock(), sink)
         if (until := self._receiver.gives_up_at) is not None:
             self._wake_at(until)
 

@@ -117,7 +117,7 @@ class WebRtcLeg:
             speech, ssrc=random.getrandbits(32) or 1, cname=cname, ntp_offset=offset, opus=settings.opus, comfort_noise=noise
         )
         self._receiver = Receiver(self.codecs, offer.audio_level_id)
-        self._hearing = Hearing(self._receiver, self._clock, self._listening, self.fail)
+        self._hearing = Hearing(self._receiver, self._clock, self._listening, self.fail, self._first_heard)
         self._sink: LegSink | None = None  # None before start, and again when nothing more may be told
         self._early: list[tuple[bytes, float]] = []  # came before the keys, with the time; the newest of more give way
         self._rx: Srtp | None = None
@@ -333,7 +333,7 @@ class WebRtcLeg:
                 self.tally.srtp_failed += 1
             return
         self._media_at = now
-        self._hearing.receive(packet, now, sink, self._first_heard)
+        self._hearing.receive(packet, now, sink)
 
     def _first_heard(self) -> None:
         self._reached(SetupStage.FIRST_RTP_IN)
@@ -377,10 +377,10 @@ class WebRtcLeg:
         sink = self._sink
         if sink is None:
             return
-        receiver = self._receiver
-        if (deadline := receiver.deadline) is not None and now >= deadline:
-            self._hearing.look(now, sink)
-            deadline = receiver.deadline
+        hearing = self._hearing
+        if (deadline := hearing.deadline) is not None and now >= deadline:
+            hearing.look(now, sink)
+            deadline = hearing.deadline
         self._look_at = now + LOOK_EVERY if deadline is None else min(deadline, now + LOOK_EVERY)
         if now >= self._rtcp_due:
             self._rtcp_due = now + RTCP_EVERY * random.uniform(0.5, 1.5)

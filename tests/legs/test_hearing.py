@@ -1,0 +1,147 @@
+"""What the receiver makes of packets reaches the sink: at once, or together where the sink is patient."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.legs.webrtc.hearing import MAX_WAITING, Hearing
+from gateway.legs.webrtc.receiver import Receiver
+from gateway.media.audio import PTIME, AudioFrame
+from gateway.media.jitter import STALL
+from tests import clock
+from tests.legs.contract import Listener
+from tests.legs.test_in_line import OPUS, TICKS, header, payloads
+
+
+class Line:
+    """A caller's packets into a `Hearing` in fake time, looked at every 20 ms as the clock does."""
+
+    def __init__(self, patience: float) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.sink = Listener()
+        self.sink.connections = 1
+        self.sink.patience = patience
+        self.arrivals: list[tuple[float, float]] = []  # (frame's `at`, when it was heard)
+        self.begun = 0
+        self.hearing = Hearing(Receiver([OPUS]), self.loop.time, lambda: self.sink, self.fail, self.first)
+
+    def fail(self, exc: Exception) -> None:
+        raise exc
+
+    def first(self) -> None:
+        self.begun += 1
+
+    @property
+    def frames(self) -> list[AudioFrame]:
+        return self.sink.frames
+
+    def packet(self, number: int) -> None:
+        heard = len(self.frames)
+        self.hearing.receive(header(111, number, number * TICKS, 7) + payloads()[number % 90], self.loop.time(), self.sink)
+        self.arrivals += [(frame.at, self.loop.time()) for frame in self.frames[heard:]]
+
+    def look(self) -> None:
+        heard = len(self.frames)
+        self.hearing.look(self.loop.time(), self.sink)
+        self.arrivals += [(frame.at, self.loop.time()) for frame in self.frames[heard:]]
+
+    async def play(self, packets: Sequence[tuple[float, int]], seconds: float) -> None:
+        """(when, number) of each packet; looks in between."""
+        began = self.loop.time()
+        looks = [(n * PTIME + 0.007, -1) for n in range(round(seconds / PTIME))]
+        for at, number in sorted([*packets, *looks]):
+            await asyncio.sleep(began + at - self.loop.time())
+            if number < 0:
+                self.look()
+            else:
+                self.packet(number)
+
+
+def in_time(count: int) -> list[tuple[float, int]]:
+    return [(number * PTIME, number) for number in range(count)]
+
+
+@pytest.mark.parametrize(("patience", "together"), [(0.0, 1), (0.02, 1), (0.04, 1), (0.06, 3), (0.1, 5)])
+def test_frames_come_together_as_far_as_the_sink_is_patient(patience: float, together: int) -> None:
+    async def body() -> None:
+        line = Line(patience)
+        await line.play(in_time(1 + 5 * 15), 1.6)
+        assert line.begun == 1
+        heard = [at for _, at in line.arrivals]
+        sizes = [heard.count(at) for at in dict.fromkeys(heard)]
+        assert sizes == [1] + [together] * (75 // together), "the first at once, then in rows"
+        assert max(at - came for came, at in line.arrivals) == pytest.approx((together - 1) * PTIME)
+
+    clock.run(body())
+
+
+def test_waiting_changes_nothing_but_when_frames_are_heard() -> None:
+    async def body(patience: float) -> list[AudioFrame]:
+        line = Line(patience)
+        await line.play(in_time(200), 4.3)
+        return line.frames
+
+    assert clock.run(body(0.1)) == clock.run(body(0.0))
+
+
+def test_a_packet_that_does_not_come_is_not_waited_for() -> None:
+    async def body() -> None:
+        line = Line(0.1)
+        await line.play(in_time(3), 0.2)  # the first is heard at once, two wait
+        assert [frame.at - clock.START for frame in line.frames] == pytest.approx([0.0, 0.02, 0.04])
+        assert max(at - came for came, at in line.arrivals) <= 0.1 + PTIME
+
+    clock.run(body())
+
+
+def test_nobody_waits_behind_a_hole() -> None:
+    """A packet is missing on a network that disorders them: what comes behind is taken at once until that is settled."""
+
+    async def body() -> None:
+        line = Line(0.1)
+        # Packet 20 comes 70 ms after 21 came: the buffer learns to wait for such. Packet 41 then never comes.
+        packets = [(at + (0.09 if number == 20 else 0.0), number) for at, number in in_time(61) if number != 41]
+        await line.play(packets, 1.5)
+        behind = [at - came for came, at in line.arrivals if 1000.9 < came < 1001.0]
+        assert behind
+        assert max(behind) < 0.15
+        assert sum(frame.seconds for frame in line.frames) == pytest.approx(61 * PTIME, abs=0.26)
+
+    clock.run(body())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**9))
+def test_on_any_network_the_same_time_is_heard(seed: int) -> None:
+    """Loss, jitter and bursts: the audio goes on in real time whether packets wait for each other or not."""
+    draw = random.Random(seed)
+    loss, jitter = draw.choice((0.0, 0.05, 0.3)), draw.choice((0.0, 0.03, 0.15))
+    packets = [(at + draw.uniform(0, jitter), number) for at, number in in_time(150) if number < 2 or draw.random() >= loss]
+
+    async def body(patience: float) -> float:
+        line = Line(patience)
+        await line.play(packets, 4.0)
+        line.hearing.forget()
+        return sum(frame.seconds for frame in line.frames)
+
+    assert clock.run(body(0.1)) == pytest.approx(clock.run(body(0.0)), abs=2.5 * PTIME)
+
+
+def test_a_burst_does_not_wait_without_bound() -> None:
+    async def body() -> None:
+        line = Line(0.1)
+        line.packet(0)
+        for number in range(1, 3 * MAX_WAITING + 2):
+            line.packet(number)
+        assert len(line.frames) == 1 + 3 * MAX_WAITING, "one waits"
+        assert line.hearing.deadline == pytest.approx(line.loop.time() + 0.1, abs=0.011)
+        line.hearing.forget()
+        assert line.hearing.deadline == pytest.approx(line.loop.time() + STALL), "nobody wants it any more"
+
+    clock.run(body())
