@@ -100,6 +100,7 @@ class Call:
         self.info = CallInfo(call_id, leg.kind, profile.name, model_alias)
         self.profile = profile
         self.leg: Leg | None = leg
+        self._continuous = Ability.CONTINUOUS in leg.can
         self.started_at = time.time()
         self._model = model
         self._observe = observe
@@ -271,6 +272,7 @@ class Call:
         assert leg.rate == self._mouth.playout.rate, "a call is attached to legs of one rate"
         self._step(Step.ATTACH)
         self.leg, self._connected = leg, False
+        self._continuous = Ability.CONTINUOUS in leg.can
         leg.start(self)
 
     def detach(self, reason: EndReason) -> None:
@@ -364,7 +366,7 @@ class Call:
                 leg.send(frame)
                 mouth.sent(now, frame)
             else:
-                if Ability.CONTINUOUS in leg.can:
+                if self._continuous:
                     leg.send(None)
                 mouth.silent()
         if self._tools_at_work:

@@ -62,10 +62,12 @@ FAR_BUFFER = 0.06
 """Seconds that a browser's jitter buffer adds on a quiet network, before what we sent is heard."""
 
 LOOK_EVERY = 1.5 * PTIME
-"""Seconds between two looks at all that is not this tick's packet while an answer plays: on every second tick. What is known to
-be due earlier is looked at when it is. What becomes due meanwhile is not due so soon: a pause goes on 60 ms after its last
-packet, and a hole has a timer of its own."""
+"""Seconds between two looks at all that is not this tick's packet: on every second tick. What is known to be due earlier is
+looked at when it is. What becomes due meanwhile is not due so soon: a pause goes on 60 ms after its last packet, and a hole has
+a timer of its own."""
 
+_CAN = frozenset({Ability.CONTINUOUS})
+_CAN_WITH_CHAT = _CAN | {Ability.TELL}
 _MUST_BE_READ = frozenset({EndReason.MODEL_REFUSED, EndReason.MODEL_UNAVAILABLE})
 
 
@@ -142,7 +144,7 @@ class WebRtcLeg:
     @property
     def can(self) -> frozenset[Ability]:
         """A packet every tick; captions when there is a data channel."""
-        return frozenset({Ability.CONTINUOUS, Ability.TELL} if self._chat is not None else {Ability.CONTINUOUS})
+        return _CAN if self._chat is None else _CAN_WITH_CHAT
 
     @property
     def ice_ufrag(self) -> str:
@@ -182,7 +184,7 @@ class WebRtcLeg:
     def send(self, frame: AudioFrame | None) -> None:
         """One frame to the caller, encoded, protected and sent before this returns."""
         now = self._clock()
-        if looked := frame is None or now >= self._look_at:
+        if looked := now >= self._look_at:
             self._look_after(now)
         tx, sink, sender = self._tx, self._sink, self._sender
         if tx is None or sink is None:
@@ -197,7 +199,7 @@ class WebRtcLeg:
                     port.sendto(protected, remote)
         if frame is not None:
             self._in_flight.append(now + FAR_BUFFER + (sender.rtt or 0.0) / 2)
-        if looked:
+        if looked or frame is None:  # when nothing is left to say, all that was heard must have been told
             self._settle(now, sink)
 
     def _settle(self, now: float, sink: LegSink) -> None:
