@@ -149,7 +149,7 @@ SHAPES += ["red, hushed", "red, cut", "loud", "hushed", "long extension", "empty
 SHAPES += ["marked", "padded", "source listed", "other opus", "not agreed", "g711", "noise", "key", "dtx", "two frames"]
 SHAPES += ["undecodable", "empty", "cut", "red of two", "red of none", "red of two, oddly spaced", "room"]
 EVENTS = ["lost", "again", "late", "other source", "leap of numbers", "leap of time", "back in time", "pause", "standstill"]
-EVENTS += ["outage", "silence after dtx", "flood", "nothing in no time"]
+EVENTS += ["outage", "silence after dtx", "flood", "nothing in no time", "back four"]
 
 
 def plain(value: Any) -> Any:
@@ -185,6 +185,8 @@ def played(receiver: Receiver, moves: Sequence[tuple[str, float]], first: int) -
                 number += 4_000
             case "leap of time":
                 timestamp += 100_000
+            case "back four":
+                timestamp -= 4 * TICKS
             case "back in time":
                 timestamp -= 50_000
             case "pause":
@@ -250,6 +252,13 @@ def test_the_short_way_learns_the_network_too() -> None:
     """Longer than what is learnt of it is remembered."""
     moves = [("plain", 0.001 * (at * at % 13)) for at in range(1_200)]
     assert played(Receiver(ALL), moves, 0)[-1] == played(LongWay(ALL), moves, 0)[-1]
+
+
+def test_a_packet_that_claims_the_place_of_a_lost_one_is_not_the_usual_one() -> None:
+    """What a hole holds back goes on behind it."""
+    moves = [("plain", 0.0)] * 12 + [("late", 0.0), ("red", 0.0), ("red", 0.0), ("plain", 0.0)] * 3 + [("plain", 0.0)] * 2
+    moves += [("lost", 0.0), ("lost", 0.0), ("back four", 0.0)] + [("plain", 0.0)] * 3
+    assert played(Receiver(ALL), moves, 0) == played(LongWay(ALL), moves, 0)
 
 
 def test_what_need_not_be_decoded_is_not() -> None:
