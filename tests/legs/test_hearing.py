@@ -119,7 +119,8 @@ def test_nobody_waits_behind_a_hole() -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**9))
 def test_on_any_network_the_same_time_is_heard(seed: int) -> None:
-    """Loss, jitter and bursts: the audio goes on in real time whether packets wait for each other or not."""
+    """Loss, jitter and bursts: the audio goes on in real time whether packets wait for each other or not. What is still being
+    filled at the end may be behind by as much as the sink is patient."""
     draw = random.Random(seed)
     loss, jitter = draw.choice((0.0, 0.05, 0.3)), draw.choice((0.0, 0.03, 0.15))
     packets = [(at + draw.uniform(0, jitter), number) for at, number in in_time(150) if number < 2 or draw.random() >= loss]
@@ -130,7 +131,7 @@ def test_on_any_network_the_same_time_is_heard(seed: int) -> None:
         line.hearing.forget()
         return sum(frame.seconds for frame in line.frames)
 
-    assert clock.run(body(0.1)) == pytest.approx(clock.run(body(0.0)), abs=2.5 * PTIME)
+    assert clock.run(body(0.1)) == pytest.approx(clock.run(body(0.0)), abs=0.1)
 
 
 def test_a_burst_does_not_wait_without_bound() -> None:
