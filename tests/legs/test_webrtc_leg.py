@@ -37,7 +37,7 @@ from gateway.legs.webrtc.channel import Channel
 from gateway.legs.webrtc.ice import MAX_CANDIDATES, MAX_SIGNALLED, MuxConnection
 from gateway.legs.webrtc.leg import WebRtcLeg, WebRtcSettings, answer
 from gateway.legs.webrtc.udp_mux import UdpMux
-from gateway.media.audio import MODEL_INPUT_RATE, AudioFrame
+from gateway.media.audio import MODEL_INPUT_RATE, PTIME, AudioFrame
 from gateway.wire.rtp import (
     ReceiverReport,
     Remb,
@@ -749,6 +749,26 @@ def test_a_packet_leaves_in_the_call_that_sends_it() -> None:
             waiting.detach()
             assert got >= 5
             assert len(asyncio.all_tasks()) == before
+
+    asyncio.run(body())
+
+
+def test_what_was_heard_is_told_within_a_tick_and_in_silence_at_once() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            leg, now = pair.leg, time.monotonic()
+            leg._clock = lambda: now
+            leg._sender.rtt = None
+            heard_at: list[float] = []
+            speech = cut(tone(500, leg.rate, 0.6), leg.rate)
+            for number, frame in enumerate([*speech, *[None] * 3, *speech[:7], None]):
+                leg.send(frame)
+                if frame is not None:
+                    heard_at.append(now + leg_module.FAR_BUFFER)
+                told = round(pair.sink.played_seconds / PTIME)
+                behind = sum(at <= now for at in heard_at) - told
+                assert behind == 0 if frame is None else 0 <= behind <= 1, number
+                now += PTIME
 
     asyncio.run(body())
 

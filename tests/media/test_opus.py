@@ -293,3 +293,13 @@ def test_the_wheel_s_library_serves_where_the_system_has_none() -> None:
 
 def test_loading_twice_is_loading_once() -> None:
     assert opus.load() == opus.load("/nowhere/else.so")
+
+
+def test_encoders_that_take_turns_do_not_disturb_each_other() -> None:
+    """They write into one buffer."""
+    spoken = frames(speech(24_000, 1.0), 24_000)
+    makers = (lowdelay, voip, lambda: lowdelay(bitrate=16_000))
+    alone = [[encoder.encode(frame) for frame in spoken] for encoder in (make() for make in makers)]
+    encoders = [make() for make in makers]
+    in_turns = [[encoder.encode(frame) for encoder in encoders] for frame in spoken]
+    assert [list(payloads) for payloads in zip(*in_turns, strict=True)] == alone
