@@ -15,9 +15,10 @@ small chunks are latency saved while there is room, large ones are calls saved n
 
 LARGEST_CHUNK = 0.1
 
-CALM = 0.1
-"""The load has to fall this far below a step before the chunk shrinks again. More than the larger chunk itself saves: 40 ms
-instead of 20 are 25 messages a call-second less, up to 0.09 of the core at the first step, and the chunk must not flutter."""
+CALM = 0.2
+"""The load has to fall this far below a step before the chunk shrinks again. More than the larger chunk itself saves, or it would
+flutter: 40 ms instead of 20 are 25 messages a call-second less, up to 0.09 of the core, and from 60 ms on a call's packets are
+taken in a row, up to 0.15 of it."""
 
 
 def chunk_for(load: float, current: float) -> float:
