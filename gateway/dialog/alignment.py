@@ -222,7 +222,8 @@ class Alignment:
         length = sum(end - begin for begin, end in before.stretches)
         start, last = weights[before.first], weights[before.after - 1]
         longer = LENGTHENED * self.voice.rate  # the last word of a unit
-        reached = start + min(1.0, passed / length) * (weights[before.after] - start + longer)
+        share = min(1.0, passed / length) if length else 1.0  # a sound can be shorter than its time can tell
+        reached = start + share * (weights[before.after] - start + longer)
         if reached <= last:
             return reached
         own = weights[before.after] - last
