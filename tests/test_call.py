@@ -423,7 +423,7 @@ def test_frames_may_come_together_unless_the_caller_has_just_fallen_silent() -> 
         await stage.active()
         assert stage.call.patience == MIN_CHUNK, "there is room"
         stage.registry.set_chunk(0.1)
-        patience = []
+        patience: list[float] = []
         voice = audio.speech(16_000, 1.0)
         for pcm in (bytes(16_000), voice, bytes(2 * 16_000 * 2)):  # half a second of silence, a word, two seconds of silence
             for start in range(0, len(pcm), 640):
@@ -432,7 +432,9 @@ def test_frames_may_come_together_unless_the_caller_has_just_fallen_silent() -> 
                 await asyncio.sleep(PTIME)
         assert patience[:25] == [0.1] * 25, "nothing has been said"
         assert patience[60] == 0.1, "speaking"
-        assert patience[80:115] == [0.0] * 35, "an answer waits for this silence"
+        assert patience[80:115] == [0.04] * 35, "an answer waits for this silence, which goes in pairs"
+        stage.registry.set_chunk(0.04)
+        assert stage.call.patience == 0.04
         assert patience[-1] == 0.1, "it was none"
         stage.call.hang_up(EndReason.CALLER_HUNG_UP)
         await stage.ended()

@@ -23,7 +23,7 @@ def test_the_chunk_grows_with_the_load_and_does_not_flutter() -> None:
 @pytest.mark.parametrize("cost", [20e-6, 35e-6, 50e-6])
 @pytest.mark.parametrize("rest", [5e-3, 6.5e-3, 8e-3])
 def test_what_a_larger_chunk_saves_does_not_bring_the_smaller_one_back(cost: float, rest: float) -> None:
-    """CPU seconds: of a message to the model, and of all else that a call-second takes; less of that where packets come in rows."""
+    """CPU seconds: of a message to the model, and of all else that a call-second takes; less where packets come in rows."""
     in_rows = {0.02: 1.0, 0.04: 1.0, 0.06: 0.88, 0.1: 0.8}
 
     def load(calls: int, chunk: float) -> float:

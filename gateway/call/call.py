@@ -407,8 +407,8 @@ class Call:
 
     @property
     def patience(self) -> float:
-        """The chunk waits as long anyway, unless the caller has just fallen silent."""
-        return 0.0 if self._ear.silent else self._ear.uplink.chunk
+        """What is heard waits as long anyway for the rest of its chunk, or of its pair when the caller has just fallen silent."""
+        return self._ear.patience
 
     def connected(self) -> None:
         """Media flows: the answer that was held back may go."""

@@ -44,7 +44,7 @@ class Ear:
         self._gate = Gate() if listening.endpointing is not Endpointing.MODEL else None
         self._marks: deque[tuple[int, bool]] = deque()  # where in the uplink's bytes turns begin and end; as many as turns wait
         self._pushed = self._taken = 0  # bytes of uplink
-        self.silent = False  # the caller had fallen silent before the last frame or with it
+        self._silent = False  # the caller had fallen silent before the last frame or with it
         self._held = False
         self._button = False
         self._released_at = 0.0
@@ -69,6 +69,11 @@ class Ear:
         """When the caller's last sample of speech arrived; before the first one, a time before the call."""
         return self._vad.last_speech_at
 
+    @property
+    def patience(self) -> float:
+        """Seconds for which a frame would wait here anyway before it goes on, if it were the first of its chunk."""
+        return self.uplink.hurried_chunk if self._silent else self.uplink.chunk
+
     def hear(self, frame: AudioFrame) -> Heard:
         """The caller's audio, continuous."""
         voice = self._vad.push(frame)
@@ -78,9 +83,9 @@ class Ear:
             ready = self._pass_on(self._gate.hear(frame, self._is_of_a_turn(frame, self._gate)))
         # Just fallen silent: the service counts the silence it has been sent, and the answer waits for that.
         silent = self._vad.fell_silent
-        if silent and self.uplink.hurry(again=self.silent):
+        if silent and self.uplink.hurry(again=self._silent):
             ready = True
-        self.silent = silent
+        self._silent = silent
         if self._held:
             self.uplink.shorten(HELD)
         return Heard(voice, ready) if voice is not None else _READY if ready else _NOTHING

@@ -25,8 +25,8 @@ class LegSink(Protocol):
 
     @property
     def patience(self) -> float:
-        """Seconds by which `hear` may be called late, with several frames in a row: a worker near capacity saves by it. 0.0 while
-        the caller's silence is what an answer waits for. A leg need not make use of it."""
+        """Seconds by which `hear` may be called late, with several frames in a row: a worker near capacity saves by it. Next
+        to nothing while the caller's silence is what an answer waits for. A leg need not make use of it."""
 
     def connected(self) -> None:
         """Media can flow both ways from now on (webrtc: DTLS is up). Called once, before `hear`.

@@ -69,6 +69,11 @@ class Uplink:
         self._pair = round(PAIR * self._second) if self._chunk_bytes >= round(PAIRED_FROM * self._second) else 1
 
     @property
+    def hurried_chunk(self) -> float:
+        """Seconds of a lasting silence that go together: see `hurry`. Of a single frame 0.0, it waits for nothing."""
+        return PAIR if self._pair > 1 else 0.0
+
+    @property
     def backlog(self) -> float:
         """Seconds of audio waiting."""
         return self._bytes / self._second

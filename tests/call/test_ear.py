@@ -122,6 +122,7 @@ def test_a_chunk_that_is_not_full_waits_until_the_caller_falls_silent(chunk: flo
     assert not talker.ear.speaking
     assert 1.6 < talker.ear.last_speech_at < 2.3
     assert messages[1:11] == ([1] * 10 if together == 1 else [0, 2] * 5)
+    assert talker.ear.patience == (0.04 if together == 2 else 0.0)
 
 
 def test_a_pause_between_words_sends_what_was_said_at_once_near_capacity_too() -> None:

@@ -23,8 +23,8 @@ from gateway.media.dtmf import Digit
 EARLY = 0.001
 """Seconds by which a hole's deadline must have moved forward for its timer to be set anew."""
 
-LEAST_PATIENCE = 2.5 * PTIME
-"""Seconds: below this too few packets would come together to be worth their waiting."""
+LEAST_PATIENCE = 1.75 * PTIME
+"""Seconds: below this no two packets would come together."""
 
 MAX_WAITING = 16
 """Packets of one call that wait for each other at most, should a burst come: then they are taken."""

@@ -92,11 +92,10 @@ class Receiver:
         sequence = reception.highest + 1
         if number != sequence & 0xFFFF:
             return None
-        begin, lag = RTP_HEADER_BYTES, 0
+        begin, lag, hushed = RTP_HEADER_BYTES, 0, False
         if first == 0x90 and size > begin + 6 and packet[begin + 2] == 0:  # an extension of less than 256 words
             begin += 4 + 4 * packet[begin + 3]
-            if packet[16] == self._level_head and packet[17] & 127 >= HUSHED and begin > 16 and payload_type == voice:
-                return None
+            hushed = packet[16] == self._level_head and packet[17] & 127 >= HUSHED and begin > 16 and payload_type == voice
         elif first != 0x80:
             return None
         if payload_type != voice:
@@ -120,7 +119,8 @@ class Receiver:
         samples = ticks * MODEL_INPUT_RATE // opus.CLOCK_RATE
         self._samples += samples
         try:
-            pcm = speech.decode(packet[begin:])
+            payload = packet[begin:]
+            pcm = speech.decode(Hushed(payload) if hushed else payload)
         except PacketError:
             pcm = self._undecodable(speech, samples)
         return _frame(AudioFrame, (pcm, MODEL_INPUT_RATE, now))
