@@ -79,7 +79,9 @@ def bench_half(report: Report, args: argparse.Namespace) -> None:
 
 def bench_textbook(report: Report, args: argparse.Namespace) -> None:
     report.say("the textbook gateway, the model always talking")
-    found = capacity(report.attempt("textbook", "talker", args.seconds, talking=True), start=10, step=4, resolution=1)
+    found = capacity(
+        report.attempt("textbook", "talker", args.seconds, talking=True), start=args.textbook_start, step=4, resolution=1
+    )
     report.data["textbook"] = found
     report.say(f"textbook calls per core: {found}")
     if found and "capacity" in report.data:
@@ -143,6 +145,7 @@ def main() -> None:
     parser.add_argument("tables", nargs="*", choices=[*TABLES, []], help="default: all")
     parser.add_argument("--seconds", type=float, default=30.0, help="length of a window (default %(default)s)")
     parser.add_argument("--start", type=int, default=80, help="calls to begin the search with (default %(default)s)")
+    parser.add_argument("--textbook-start", type=int, default=10, help="the same for the textbook gateway (default %(default)s)")
     parser.add_argument("--resolution", type=int, default=4, help="of a capacity, in calls (default %(default)s)")
     parser.add_argument("--patience", type=float, default=60.0, help="seconds to wait for a quiet machine (default %(default)s)")
     parser.add_argument("--into", type=Path, default=RESULTS, help="folder of the results")
