@@ -129,7 +129,8 @@ def admin_routes(world: World, break_session: BreakSession) -> list[web.RouteDef
     async def sessions(request: web.Request) -> web.Response:
         del request
         upgrades = Counter(str(status) for _, status in world.upgrades)
-        return _json({"sessions": [record.brief() for record in world.records], "upgrades": upgrades})
+        now = asyncio.get_running_loop().time()  # of the counts below, for whoever compares two looks
+        return _json({"at": now, "sessions": [record.brief() for record in world.records], "upgrades": upgrades})
 
     async def session(request: web.Request) -> web.Response:
         wanted = request.match_info["id"]

@@ -89,12 +89,15 @@ class Model:
         self.process = process
         self.url, self.ca = process.child.stdout.readline().split()
         self._context = ssl.create_default_context(cafile=self.ca)
+        self.looked_at = 0.0
+        """The emulator's time of the last `sessions`: under load its answer may take long."""
 
     def sessions(self) -> dict[str, dict[str, Any]]:
         """Open sessions by id."""
         with urllib.request.urlopen(f"{self.url}/emu/sessions", context=self._context, timeout=20) as response:
-            listed = json.load(response)["sessions"]
-        return {session["id"]: session for session in listed if session["open"]}
+            listed = json.load(response)
+        self.looked_at = listed["at"]
+        return {session["id"]: session for session in listed["sessions"] if session["open"]}
 
 
 @dataclass
@@ -175,19 +178,21 @@ def measure(
         run.memory_before = bench.gateway.memory()
         old = bench.model.sessions().keys()
         before: dict[str, Any] = {}
-        cpu, cores = 0.0, core_times()
+        cpu, began, cores = 0.0, 0.0, core_times()
         for event in load(bench, calls, seconds, ramp=max(2.0, calls * 0.08), quiet=quiet):
             if event["event"] == "window":
                 before = {key: session for key, session in bench.model.sessions().items() if key not in old}
+                began = bench.model.looked_at
                 cpu, cores = bench.gateway.cpu(), core_times()
             elif event["event"] == "end":
                 run.cpu, run.cores = bench.gateway.cpu() - cpu, tuple(busy_shares(cores, core_times()))
                 after = bench.model.sessions()
+                took = bench.model.looked_at - began
                 run.memory, run.threads = bench.gateway.memory(), bench.gateway.threads()
                 heard = [after[key]["heard_seconds"] - before[key]["heard_seconds"] for key in before if key in after]
                 said = [after[key]["said_seconds"] - before[key]["said_seconds"] for key in before if key in after]
-                run.uplink_least = min(heard, default=0.0) / seconds if len(heard) == calls else 0.0
-                run.downlink_said = sum(said) / max(1, len(said)) / seconds
+                run.uplink_least = min(heard, default=0.0) / took if len(heard) == calls else 0.0
+                run.downlink_said = sum(said) / max(1, len(said)) / took
             elif event["event"] == "report":
                 run.load = event
             elif event["event"] == "broken":
