@@ -753,13 +753,18 @@ def test_a_packet_leaves_in_the_call_that_sends_it() -> None:
     asyncio.run(body())
 
 
-def test_what_was_heard_is_told_within_a_tick_and_in_silence_at_once() -> None:
+@pytest.mark.parametrize(("patience", "most"), [(0.0, 1), (0.02, 1), (0.1, 4)])
+def test_what_was_heard_is_told_soon_and_in_silence_at_once(patience: float, most: int) -> None:
+    """Within a tick, and within its patience for a sink that has some."""
+
     async def body() -> None:
         async with webrtc_pair() as pair:
             leg, now = pair.leg, time.monotonic()
+            pair.sink.patience = patience
             leg._clock = lambda: now
             leg._sender.rtt = None
             heard_at: list[float] = []
+            furthest = 0
             speech = cut(tone(500, leg.rate, 0.6), leg.rate)
             for number, frame in enumerate([*speech, *[None] * 3, *speech[:7], None]):
                 leg.send(frame)
@@ -767,8 +772,10 @@ def test_what_was_heard_is_told_within_a_tick_and_in_silence_at_once() -> None:
                     heard_at.append(now + leg_module.FAR_BUFFER)
                 told = round(pair.sink.played_seconds / PTIME)
                 behind = sum(at <= now for at in heard_at) - told
-                assert behind == 0 if frame is None else 0 <= behind <= 1, number
+                assert behind == 0 if frame is None else 0 <= behind <= most, number
+                furthest = max(furthest, behind)
                 now += PTIME
+            assert furthest == most
 
     asyncio.run(body())
 

@@ -62,9 +62,9 @@ FAR_BUFFER = 0.06
 """Seconds that a browser's jitter buffer adds on a quiet network, before what we sent is heard."""
 
 LOOK_EVERY = 1.5 * PTIME
-"""Seconds between two looks at all that is not this tick's packet: on every second tick. What is known to be due earlier is
-looked at when it is. What becomes due meanwhile is not due so soon: a pause goes on 60 ms after its last packet, and a hole has
-a timer of its own."""
+"""Seconds between two looks at all that is not this tick's packet: on every second tick, for a patient sink more seldom. What
+is known to be due earlier is looked at when it is. What becomes due meanwhile is not due so soon: a pause goes on 60 ms after its
+last packet, and a hole has a timer of its own."""
 
 _CAN = frozenset({Ability.CONTINUOUS})
 _CAN_WITH_CHAT = _CAN | {Ability.TELL}
@@ -383,7 +383,8 @@ class WebRtcLeg:
         if (deadline := hearing.deadline) is not None and now >= deadline:
             hearing.look(now, sink)
             deadline = hearing.deadline
-        self._look_at = now + LOOK_EVERY if deadline is None else min(deadline, now + LOOK_EVERY)
+        look_at = now + max(LOOK_EVERY, sink.patience - PTIME / 2)
+        self._look_at = look_at if deadline is None else min(deadline, look_at)
         if now >= self._rtcp_due:
             self._rtcp_due = now + RTCP_EVERY * random.uniform(0.5, 1.5)
             self._control_out(self._sender.report(now, self._receiver.report_block(now)))
