@@ -69,6 +69,8 @@ class Registry:
         self._admitted: dict[str, Admission] = {}
         self._calls: dict[str, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.ended = 0
+        """Calls so far that are over."""
         self._cut = 0  # calls ended by us in a drain
         self._empty = asyncio.Event()  # nobody to wait for
         self._empty.set()
@@ -181,6 +183,7 @@ class Registry:
         finally:
             self._clock.discard(call)
             del self._calls[call.call_id]
+            self.ended += 1
             self._close_tab(call.call_id)
             self._check_empty()
 

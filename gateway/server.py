@@ -24,6 +24,7 @@ from gateway.emulator import Emulator
 from gateway.emulator.faults import parse_options
 from gateway.errors import ConfigError, LibraryMissing, words_of
 from gateway.events import CallEvent, CallInfo
+from gateway.garbage import Rounds, spare_the_collector
 from gateway.http.app import make_admin_app, make_app
 from gateway.http.connection import Room
 from gateway.http.listen import listen
@@ -95,7 +96,9 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
             tools=toolbox,
             ledger=ledger,
         )
-        pulse = Pulse(loop, on_lag=metrics.loop_lag, on_second=functools.partial(_each_second, registry, ledger, metrics))
+        pulse = Pulse(
+            loop, on_lag=metrics.loop_lag, on_second=functools.partial(_each_second, registry, ledger, metrics, Rounds())
+        )
         stack.callback(pulse.stop)
 
         name, emulated = config.model.model, config.model.emulator
@@ -126,7 +129,7 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
             log.warning("anyone who can reach this port can call: no API key is set")
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, drain.set)
-        _spare_the_collector()
+        spare_the_collector()
         seconds = round(time.monotonic() - began, 3)
         where = {"url": page.url, "admin": admin.url, "udp_port": mux.port, "model": name, "emulated": emulated}
         log.info("ready", extra=where | {"seconds": seconds})
@@ -176,17 +179,6 @@ async def open_house(config: Config) -> AsyncIterator[House]:
         )
         name = f"{config.model.model} in the built-in emulator" if config.model.emulator else config.model.model
         yield House(registry, toolbox.profiles, name)
-
-
-def _spare_the_collector() -> None:
-    """Take what lives as long as the process (modules, classes: some 130,000 objects) out of the garbage collector's rounds.
-
-    With them a full round blocks the loop for longer than any packet may be late. Without them it takes a millisecond, and can
-    come often enough to take away what ended calls leave: cancelled tasks' tracebacks tie a call's objects into cycles.
-    """
-    gc.freeze()
-    gc.collect()  # the next full round comes when there is a quarter more than this one found: from now on, of little
-    gc.set_threshold(700, 10, 2)
 
 
 def _profiles(config: Config) -> dict[str, Profile]:
@@ -295,10 +287,12 @@ def _both(
     return observe
 
 
-def _each_second(registry: Registry, ledger: Ledger, metrics: Metrics, load: float) -> None:
+def _each_second(registry: Registry, ledger: Ledger, metrics: Metrics, rounds: Rounds, load: float) -> None:
     """The uplink's chunk follows the load; what is counted slowly is counted here."""
     metrics.second(load)
     metrics.set_tasks(len(asyncio.all_tasks()))
     metrics.set_draining(registry.draining)
     metrics.set_budget_used(ledger.used_ratio)
     registry.set_chunk(chunk_for(load, registry.chunk))
+    if rounds.due(registry.ended, len(registry), load):
+        gc.collect()
