@@ -60,3 +60,11 @@ print(gc.get_freeze_count())
     assert full == 0
     assert frozen > 1_000
     assert gc.get_threshold()[2] < 1_000, "this process is another"
+
+
+def test_a_call_that_ends_in_the_second_of_a_round_is_for_the_next() -> None:
+    rounds = Rounds()
+    assert not rounds.due(1, 0, 0.0)
+    assert rounds.due(2, 0, 0.0)
+    assert rounds.due(2, 0, 0.0)
+    assert not rounds.due(2, 0, 0.0)
