@@ -71,7 +71,10 @@ class Ear:
 
     @property
     def patience(self) -> float:
-        """Seconds for which a frame would wait here anyway before it goes on, if it were the first of its chunk."""
+        """Seconds for which a frame would wait here anyway before it goes on, if it were the first of its chunk. 0.0 where we
+        find the caller's turns: their ends wait for nothing."""
+        if self._gate is not None:
+            return 0.0
         return self.uplink.hurried_chunk if self._silent else self.uplink.chunk
 
     def hear(self, frame: AudioFrame) -> Heard:

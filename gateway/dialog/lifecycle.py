@@ -61,7 +61,7 @@ class Lifecycle:
     def __init__(self) -> None:
         self.state = State.CONNECTING
         self.over = False
-        """No more audio: ending or ended."""
+        """No more audio: ending or ended. Kept beside `state`, for it is asked with every packet."""
 
     def step(self, step: Step) -> bool:
         """Move. True when the state changed. Raises NoSuchMove when the table has no such row."""

@@ -277,3 +277,10 @@ def test_a_turn_that_has_begun_ends_although_the_rest_gave_way() -> None:
     assert found[0] is False
     assert found[1] is True
     assert found[2:] == list(range(last.stop - round(HELD / PTIME), last.stop))
+
+
+@pytest.mark.parametrize("endpointing", [each for each in Endpointing if each is not Endpointing.MODEL])
+def test_the_end_of_a_turn_of_our_own_waits_for_no_chunk(endpointing: Endpointing) -> None:
+    ear = Ear(Listening(endpointing=endpointing))
+    ear.uplink.chunk = 0.1
+    assert ear.patience == 0.0

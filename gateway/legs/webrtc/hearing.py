@@ -73,7 +73,7 @@ class Hearing:
         """Loop time at which `look` has something to do; None: nothing, as yet."""
         due = self._receiver.deadline
         if self._waiting:
-            return min(due or math.inf, self._take_at + PTIME)
+            return min(math.inf if due is None else due, self._take_at + PTIME)
         return due
 
     def look(self, now: float, sink: LegSink) -> None:
