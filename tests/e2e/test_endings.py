@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 from typing import Any
 
 import numpy as np
 import pytest
+import webrtc
 
 from gateway.emulator import Emulator
 from tests.chrome import RATE, ChromePeer
@@ -28,7 +30,10 @@ def service(emulator: Emulator) -> dict[str, str]:
 async def call(gateway: Gateway, peer: ChromePeer) -> str:
     location, answer = await gateway.whip(await peer.offer())
     await peer.accept(answer)
-    await peer.introduce()
+    # A model that refuses at once can end the call between the channel's opening and the introduction: what is told then is what
+    # these tests ask for.
+    with contextlib.suppress(webrtc.InvalidStateError):
+        await peer.introduce()
     return location
 
 
