@@ -7,6 +7,7 @@ delays one tick, never the ones after it.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -26,6 +27,13 @@ wait for the rest would be to ring again at once, and again, for a fifth of the 
 class Ticked(Protocol):
     """What stands on the clock."""
 
+    @property
+    def ahead(self) -> deque[Callable[[], None]]:
+        """What is done on its coming ticks instead, one of these each. Always the same deque."""
+
+    def resynced(self) -> None:
+        """Called on a tick in place of the front of `ahead` when ticks were dropped: that one and those behind it are late."""
+
     def tick(self, now: float, late: float) -> None:
         """20 ms have passed. `late`: seconds since this tick was due."""
 
@@ -43,7 +51,8 @@ class Clock:
     def __init__(self, loop: asyncio.AbstractEventLoop, before: Callable[[], None] | None = None) -> None:
         self._loop = loop
         self._before = before
-        self._slots: list[dict[Ticked, None]] = [{} for _ in range(SLOTS)]  # dicts: ordered, and safe to discard from
+        # With what is to be done ahead of them: on most ticks near capacity a call itself need not be touched.
+        self._slots: list[dict[Ticked, deque[Callable[[], None]]]] = [{} for _ in range(SLOTS)]
         self._slot = 0
         self._due = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -55,7 +64,7 @@ class Clock:
 
     def add(self, call: Ticked) -> None:
         """Tick `call` from now on, in the emptiest slot."""
-        min(self._slots, key=len)[call] = None
+        min(self._slots, key=len)[call] = call.ahead
         if self._timer is None:
             self._due = self._loop.time()
             self._timer = self._loop.call_at(self._due, self._run)
@@ -78,11 +87,18 @@ class Clock:
         if now - self._due > GIVE_UP_AFTER:
             self.resyncs += 1
             self._due = now
+            for slot in self._slots:
+                for call, ahead in slot.items():
+                    if ahead:
+                        ahead[0] = call.resynced
         while self._due - now < EARLY:
             late = max(0.0, now - self._due)
-            for call in tuple(self._slots[self._slot]):
+            for call, ahead in tuple(self._slots[self._slot].items()):
                 try:
-                    call.tick(now, late)
+                    if ahead:
+                        ahead.popleft()()
+                    else:
+                        call.tick(now, late)
                 except Exception as exc:  # guarded dispatch: a bug ends one call, never its neighbours
                     call.fail(exc)
             self._slot = (self._slot + 1) % SLOTS

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from gateway.dialog.history import History
@@ -29,6 +30,8 @@ class FakeLeg:
         self.told: list[CallEvent] = []
         self.closed: EndReason | None = None
         self.clears = 0
+        self.room = 9
+        self.prepared: deque[AudioFrame] = deque()
 
     def start(self, sink: LegSink) -> None:
         self.sink = sink
@@ -39,9 +42,30 @@ class FakeLeg:
         if frame is not None and self.sink is not None:
             self.sink.played(frame.seconds)
 
+    def prepare(self, frames: Sequence[AudioFrame]) -> None:
+        """Each is sent when the clock comes to it."""
+        assert self.sink is not None
+        assert not self.sink.ahead
+        assert len(frames) <= self.room
+        self.prepared.extend(frames)
+        self.sink.ahead.extend([self._send_prepared] * len(frames))
+
+    def _send_prepared(self) -> None:
+        self.send(self.prepared.popleft())
+
+    def resynced(self) -> None:
+        assert self.sink is not None
+        self.sink.ahead.append(self._send_prepared)
+
     def clear(self) -> float:
         self.clears += 1
-        return 0.0
+        if self.sink is None:
+            return 0.0
+        assert len(self.prepared) == len(self.sink.ahead)
+        unsent = len(self.prepared) * PTIME
+        self.prepared.clear()
+        self.sink.ahead.clear()
+        return unsent
 
     def tell(self, event: CallEvent) -> None:
         self.told.append(event)

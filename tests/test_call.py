@@ -362,9 +362,11 @@ def test_a_bug_in_one_call_leaves_nine_neighbours_alone(where: str) -> None:
     play(body)
 
 
-def test_barge_in_flushes_within_the_tick() -> None:
+@pytest.mark.parametrize("room", [0, 1, 9])
+def test_barge_in_flushes_within_the_tick(room: int) -> None:
     async def body() -> None:
         stage = Stage()
+        stage.leg.room = room
         await stage.active()
         stage.session.say(AudioOut(speech(5.0), stage.loop.time()), OutputTranscript("a long answer " * 6))
         await clock.until(lambda: len(stage.leg.heard()) >= 24_000 * 2)

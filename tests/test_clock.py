@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 
 import pytest
 import uvloop
@@ -18,13 +20,18 @@ class Ear:
         self.ticks: list[float] = []
         self.late: list[float] = []
         self.bad = bad
+        self.resyncs = 0
         self.failed: Exception | None = None
+        self.ahead: deque[Callable[[], None]] = deque()
 
     def tick(self, now: float, late: float) -> None:
         self.ticks.append(now)
         self.late.append(late)
         if len(self.ticks) == self.bad:
             raise ValueError("a bug")
+
+    def resynced(self) -> None:
+        self.resyncs += 1
 
     def fail(self, exc: Exception) -> None:
         self.failed = exc
@@ -78,6 +85,60 @@ def test_a_bug_in_one_tick_fails_that_call_and_nobody_else() -> None:
         clock.stop()
         assert isinstance(ears[4].failed, ValueError)
         assert all(ear.failed is None and len(ear.ticks) >= 50 for n, ear in enumerate(ears) if n != 4)
+
+    fake.run(body())
+
+
+def test_what_stands_ahead_is_done_instead_of_ticks_one_each() -> None:
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        clock, ear, done = Clock(loop), Ear(), list[float]()
+        clock.add(ear)
+        await asyncio.sleep(0.001)
+        ear.ahead.extend([lambda: done.append(loop.time())] * 3)
+        await asyncio.sleep(0.1)
+        assert done == pytest.approx([ear.ticks[0] + 0.02 * n for n in (1, 2, 3)])
+        assert ear.ticks[1:] == pytest.approx([ear.ticks[0] + 0.02 * n for n in (4, 5)])
+        ear.ahead.extend([lambda: done.append(loop.time())] * 3)
+        ear.ahead.clear()
+        await asyncio.sleep(0.02)
+        assert len(done) == 3
+        assert len(ear.ticks) == 4, "the tick after something was taken back is the call's own"
+        clock.stop()
+
+    fake.run(body())
+
+
+def test_when_ticks_are_dropped_the_call_hears_of_it_instead_of_what_stood_ahead_of_the_next() -> None:
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, fake.FakeTimeLoop)
+        clock, done = Clock(loop), list[float]()
+        ears = [Ear(), Ear()]
+        for ear in ears:
+            clock.add(ear)
+        await asyncio.sleep(0.015)
+        ears[0].ahead.extend([lambda: done.append(loop.time())] * 3)
+        loop.now += 1.0
+        await asyncio.sleep(0.055)
+        assert [ear.resyncs for ear in ears] == [1, 0]
+        assert len(done) == 2
+        clock.stop()
+
+    fake.run(body())
+
+
+def test_a_bug_in_what_stands_ahead_fails_that_call_and_nobody_else() -> None:
+    async def body() -> None:
+        clock, ears = Clock(asyncio.get_running_loop()), [Ear(), Ear()]
+        for ear in ears:
+            clock.add(ear)
+        ears[0].ahead.append(lambda: [][0])
+        await asyncio.sleep(0.101)
+        clock.stop()
+        assert isinstance(ears[0].failed, IndexError)
+        assert ears[1].failed is None
+        assert len(ears[1].ticks) >= 5
 
     fake.run(body())
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 
@@ -127,6 +129,7 @@ class Call:
         moderator = tools.moderator(profile, call_id=call_id)
         self._words = words = Words(history, moderator, say=self._say, hang_up=self.hang_up, loop=loop)
         self._ear = ear = Ear(profile.listening)
+        self.ahead: deque[Callable[[], None]] = deque()  # never another one: the clock has it; as many as a leg has room for
         self._mouth = mouth = Mouth(
             leg.rate,
             turns=turns,
@@ -365,6 +368,8 @@ class Call:
             if frame is not None:
                 leg.send(frame)
                 mouth.sent(now, frame)
+                if (room := leg.room) and not self._tools_at_work and (ahead := mouth.ahead(now, room)):
+                    leg.prepare(ahead)
             else:
                 if self._continuous:
                     leg.send(None)
@@ -375,6 +380,11 @@ class Call:
             self._second_due += 1.0
             self._account.pacer_lag.append(late)
             self._each_second(now)
+
+    def resynced(self) -> None:
+        """Ticks were dropped; what stood ahead of them is not lost."""
+        if self.leg is not None:
+            self.leg.resynced()
 
     def _look_at_tools(self, now: float) -> None:
         """On every tick from when the model has called one until none holds the caller's words back or waits to hang up."""

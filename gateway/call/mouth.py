@@ -18,7 +18,7 @@ from gateway.events import (
     StageReached,
     TurnEnded,
 )
-from gateway.media.audio import MODEL_OUTPUT_RATE, SAMPLE_BYTES, AudioFrame
+from gateway.media.audio import MODEL_OUTPUT_RATE, PTIME, SAMPLE_BYTES, AudioFrame
 from gateway.media.level import first_audible, sounding
 from gateway.media.playout import Playout
 from gateway.media.resample import Resampler
@@ -95,6 +95,7 @@ class Mouth:
         Gives what was cut off; None: there was nothing to interrupt.
         """
         unheard = self.playout.clear() + unplayed
+        self.played_at = min(self.played_at, now)
         turn = self._turns.interrupted(unheard)
         if turn is None:
             # Words may have come before their sound: nobody will hear them.
@@ -125,6 +126,14 @@ class Mouth:
                 self._spoke = True
                 self._say(StageReached(SetupStage.FIRST_AUDIO_OUT, now - self._began, now - self._offered_at))
             self._say(ModelStartedSpeaking())
+
+    def ahead(self, now: float, frames: int) -> list[AudioFrame]:
+        """At most so many frames of the coming ticks, to be sent in any case but a barge-in; `sent` is not told of them."""
+        if not self._under_way:
+            return []
+        ahead = self.playout.ahead(frames)
+        self.played_at = now + len(ahead) * PTIME
+        return ahead
 
     def silent(self) -> None:
         """Nothing has left on this tick: perhaps the answer is over."""

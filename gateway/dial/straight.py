@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
@@ -49,6 +49,7 @@ class TerminalLeg:
     kind = LegKind.WEBRTC  # a label for metrics, and this process has none
     rate = MODEL_OUTPUT_RATE
     can = frozenset({Ability.CONTINUOUS, Ability.TELL})
+    room = 0
 
     def __init__(self, caller: Caller, ears: Recording, hush: Callable[[], None]) -> None:
         self._caller = caller
@@ -88,6 +89,13 @@ class TerminalLeg:
         self._ears.append(frame.pcm if frame is not None else SILENCE)
         if frame is not None and self._sink is not None:
             self._sink.played(frame.seconds)
+
+    def prepare(self, frames: Sequence[AudioFrame]) -> None:
+        """See `Leg`: it has no room."""
+        raise AssertionError(f"a terminal hears no {len(frames)} frames ahead")
+
+    def resynced(self) -> None:
+        """See `Leg`: nothing is ever ahead."""
 
     def clear(self) -> float:
         """See `Leg`."""

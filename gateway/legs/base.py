@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from gateway.events import CallEvent, ClientMessage, EndReason, LegKind
@@ -27,6 +29,11 @@ class LegSink(Protocol):
     def patience(self) -> float:
         """Seconds by which `hear` may be called late, with several frames in a row: a worker near capacity saves by it. Next
         to nothing while the caller's silence is what an answer waits for. A leg need not make use of it."""
+
+    @property
+    def ahead(self) -> deque[Callable[[], None]]:
+        """What the clock does on coming ticks instead of ticking the call: one of these each, the front one first. The leg puts
+        the sending of prepared frames there, and takes it back when nothing of them may leave any more."""
 
     def connected(self) -> None:
         """Media can flow both ways from now on (webrtc: DTLS is up). Called once, before `hear`.
@@ -80,8 +87,20 @@ class Leg(Protocol):
     def send(self, frame: AudioFrame | None) -> None:
         """One 20 ms frame at `rate`, or None for silence. Never waits; called on the call's tick."""
 
+    @property
+    def room(self) -> int:
+        """Frames that `prepare` would take now, straight after `send`; 0: none, or not on this tick."""
+
+    def prepare(self, frames: Sequence[AudioFrame]) -> None:
+        """The frames of the coming ticks, at most `room`: several in a row cost less than each in its turn. Each leaves on its
+        own tick, by way of the sink's `ahead`, without the call's being ticked."""
+
+    def resynced(self) -> None:
+        """Ticks were dropped, and the prepared frames, the front one already taken from `ahead`, are due from the next tick on
+        (only where there is `room`)."""
+
     def clear(self) -> float:
-        """Forget what the far end has not played yet; seconds handed over and unheard."""
+        """Forget what the far end has not played yet, prepared frames too; seconds handed over and unheard."""
 
     def tell(self, event: CallEvent) -> None:
         """Captions, state, errors for a client that can show them. Never waits; bounded."""

@@ -227,6 +227,18 @@ class Playout:
         last = self._cut(self._bytes)
         return AudioFrame(last.pcm.ljust(self._frame, b"\0"), self.rate, last.at)
 
+    def ahead(self, frames: int) -> list[AudioFrame]:
+        """Up to `frames` that follow the one just pulled whatever comes meanwhile: they count as pulled.
+
+        None where a pull could still find a reason to wait, nor the last one there is: what follows it is for `pull` to see.
+        """
+        may_stretch = self._shift < self._need and self._stretched < MAX_STRETCH
+        if self._state is not _PLAYING or self._starving or may_stretch:
+            return []
+        frames = min(frames, max(0, self._bytes - 1) // self._frame)
+        self.speaking_seconds += frames * PTIME
+        return [self._cut(self._frame) for _ in range(frames)]
+
     def clear(self) -> float:
         """Forget everything unsaid (barge-in, hang-up); seconds thrown away."""
         unsaid = self.seconds

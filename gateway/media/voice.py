@@ -115,6 +115,11 @@ class OpusVoice:
         """Nothing is to be encoded for a while, and what was last was silence: the encoder goes, the next frame makes another."""
         self._encoder = None
 
+    def rewind(self, pcm: bytes) -> None:
+        """What was encoded after the frame `pcm` will never be heard: another encoder goes on from there."""
+        self._encoder = None
+        self._previous = pcm
+
     def on_loss(self, loss: float, rtt: float | None, now: float) -> None:
         """The far end lost this part (0 to 1) of what it should have had lately; `rtt` in seconds where known."""
         if rtt is not None and (self._least_rtt is None or rtt < self._least_rtt):

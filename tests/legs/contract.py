@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
@@ -39,6 +40,7 @@ class Listener:
         self.bug: Exception | None = None
         self.muted = False
         self.patience = 0.0
+        self.ahead: deque[Callable[[], None]] = deque()
         self._news = asyncio.Event()
 
     def _alive(self) -> None:
@@ -152,15 +154,24 @@ class Make(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def ticking(leg: Leg, frames: list[AudioFrame | None] | None = None) -> AsyncIterator[asyncio.Task[None]]:
-    """Send `frames`, then silence, one each 20 ms, as a call's clock does."""
+async def ticking(
+    leg: Leg, frames: list[AudioFrame | None] | None = None, sink: Listener | None = None
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Send `frames`, then silence, one each 20 ms, as a call's clock does; with its `sink`, in rows where the leg has room."""
     waiting = list(frames or [])
+    ahead = sink.ahead if sink is not None else None
 
     async def tick() -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while True:
-            leg.send(waiting.pop(0) if waiting else None)
+            if ahead:
+                ahead.popleft()()
+            else:
+                leg.send(waiting.pop(0) if waiting else None)
+                if ahead is not None and (row := [frame for frame in waiting[: leg.room] if frame is not None]):
+                    del waiting[: len(row)]
+                    leg.prepare(row)
             due += PTIME
             await asyncio.sleep(due - loop.time())
 
@@ -204,7 +215,7 @@ async def hears_the_caller(pair: Pair) -> None:
 async def is_heard_by_the_caller(pair: Pair) -> None:
     """What is sent comes out at the other end, and its playing is told, no more and no less of it."""
     rate = pair.leg.rate
-    async with ticking(pair.leg, cut(tone(600, rate, 1.0), rate)):
+    async with ticking(pair.leg, cut(tone(600, rate, 1.0), rate), pair.sink):
         heard = await pair.far.heard(1.0)
         await pair.sink.until(lambda: pair.sink.played_seconds > 0.99)
     assert abs(pitch(heard[rate // 2 : rate], rate) - 600) < 8
@@ -225,9 +236,13 @@ async def clear_accounts_for_every_second(pair: Pair) -> None:
     rate = pair.leg.rate
     for frame in cut(tone(600, rate, 0.2), rate):
         pair.leg.send(frame)
+    row = [frame for frame in cut(tone(600, rate, 1.0), rate)[: pair.leg.room] if frame is not None]
+    if row:
+        pair.leg.prepare(row)
     unheard = pair.leg.clear()
-    assert unheard >= 0.0
-    assert abs(pair.sink.played_seconds + unheard - 0.2) < 1e-6
+    assert unheard >= len(row) * PTIME
+    assert abs(pair.sink.played_seconds + unheard - 0.2 - len(row) * PTIME) < 1e-6
+    assert not pair.sink.ahead, "nothing that was prepared may leave any more"
     assert pair.leg.clear() == 0.0, "there is nothing left to clear"
     before = pair.sink.played_seconds
     async with ticking(pair.leg):
@@ -250,7 +265,7 @@ async def the_caller_hangs_up(pair: Pair) -> None:
 
 async def the_caller_vanishes(pair: Pair) -> None:
     """Nobody says goodbye: the leg notices by itself, in the middle of an answer."""
-    async with ticking(pair.leg, cut(tone(600, pair.leg.rate, 3.0), pair.leg.rate)):
+    async with ticking(pair.leg, cut(tone(600, pair.leg.rate, 3.0), pair.leg.rate), pair.sink):
         await pair.far.say(bytes(2 * MODEL_INPUT_RATE // 10))
         await pair.far.vanish()
         await pair.sink.until(lambda: bool(pair.sink.reasons))

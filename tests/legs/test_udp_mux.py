@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigError
+from gateway.legs.webrtc.inbox import MAX_WAITING, Inbox
 from gateway.legs.webrtc.udp_mux import (
     MAX_SOURCES,
     Address,
@@ -36,6 +37,7 @@ class FakeMember:
         self.local_username = name
         self.local_password = "p" * 24
         self.remote: Address | None = None
+        self.inbox = Inbox()
         self.media_in: list[bytes] = []
         self.handshakes: list[bytes] = []
         self.checks: list[Address] = []
@@ -152,6 +154,32 @@ def test_what_has_come_can_be_taken_before_the_loop_says_so() -> None:
         assert member.media_in == [SRTP]
         mux.read()
         assert member.media_in == [SRTP]
+
+    on_mux(body)
+
+
+def test_media_waits_in_the_inbox_as_long_as_its_reader_says_and_nothing_else_does() -> None:
+    async def body(mux: UdpMux) -> None:
+        member, caller = FakeMember(), Stranger(mux)
+        mux.join(member)
+        caller.send(check(member))
+        assert await caller.receive() == b"ack"
+        member.inbox.until = mux.clock() + 3_600.0
+        for data in (SRTP, SRTCP, DTLS):
+            caller.send(data)
+        await settled(mux)
+        assert member.media_in == []
+        assert member.handshakes == [DTLS]
+        assert [data for data, _ in member.inbox.waiting] == [SRTP, SRTCP]
+        for _ in range(MAX_WAITING):
+            caller.send(SRTP)
+        await settled(mux)
+        assert len(member.inbox.waiting) == MAX_WAITING
+        assert member.media_in == [SRTP] * 2, "there is no room for them"
+        assert len(member.inbox.take()) == MAX_WAITING
+        caller.send(SRTP)
+        await settled(mux)
+        assert member.media_in == [SRTP] * 3, "nothing waits any more"
 
     on_mux(body)
 

@@ -780,6 +780,96 @@ def test_what_was_heard_is_told_soon_and_in_silence_at_once(patience: float, mos
     asyncio.run(body())
 
 
+def speak(leg: WebRtcLeg, row: int) -> None:
+    """A tick with a frame of speech, and `row` frames for those after it."""
+    frame, *ahead = [frame for frame in cut(tone(500, leg.rate, 1.0), leg.rate)[: 1 + row] if frame is not None]
+    leg.send(frame)
+    leg.prepare(ahead)
+
+
+def test_prepared_packets_that_were_taken_back_leave_no_trace() -> None:
+    """Three of nine leave; what is sent next has the number and the time of the fourth, and the far end can read it."""
+
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            leg, sink, now = pair.leg, pair.sink, time.monotonic()
+            leg._clock = lambda: now
+            assert leg.room == leg_module.AHEAD
+            speak(leg, 9)
+            assert len(sink.ahead) == 9
+            for _ in range(3):
+                now += PTIME
+                sink.ahead.popleft()()
+            assert leg.clear() == pytest.approx(6 * PTIME)
+            assert not sink.ahead
+            for _ in range(3):
+                now += PTIME
+                leg.send(None)
+            await pair.far.until(lambda: len(pair.far.packets) >= 7)
+            first = pair.far.packets[0]
+            told = [(packet.sequence, packet.timestamp) for packet in pair.far.packets]
+            assert told == [(first.sequence + n & 0xFFFF, first.timestamp + n * 960 & 0xFFFFFFFF) for n in range(7)]
+            assert leg._sender.packets == 7
+
+    asyncio.run(body())
+
+
+def test_what_was_prepared_before_a_stall_is_heard_after_it_in_the_time_it_is_then() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            leg, sink, now = pair.leg, pair.sink, time.monotonic()
+            leg._clock = lambda: now
+            speak(leg, 4)
+            now += PTIME
+            sink.ahead.popleft()()
+            now += 3.0
+            sink.ahead.popleft()  # the clock does this instead
+            leg.resynced()
+            assert len(sink.ahead) == 3
+            while sink.ahead:
+                now += PTIME
+                sink.ahead.popleft()()
+            now += PTIME
+            leg.send(None)
+            await pair.far.until(lambda: len(pair.far.packets) >= 6)
+            first = pair.far.packets[0]
+            told = [(packet.sequence - first.sequence, packet.timestamp - first.timestamp) for packet in pair.far.packets]
+            times = [(number & 0xFFFF, (ticks & 0xFFFFFFFF) // 960) for number, ticks in told]
+            assert times == [(0, 0), (1, 1), (2, 152), (3, 153), (4, 154), (5, 155)]
+            now += 1.0
+            leg.send(None)
+            assert sink.played_seconds == pytest.approx(5 * PTIME)
+
+    asyncio.run(body())
+
+
+def test_there_is_no_room_ahead_where_packets_are_lost_on_purpose_or_nobody_hears() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            assert pair.leg.room > 0
+            pair.leg.lose(0.5, 0.05, seed=1)
+            assert pair.leg.room == 0
+        async with webrtc_pair(caller=Caller(direction="sendonly")) as pair:
+            assert pair.leg.room == 0
+
+    asyncio.run(body())
+
+
+def test_what_was_prepared_does_not_outlive_the_leg() -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            speak(pair.leg, 9)
+            await pair.leg.close(EndReason.HUNG_UP_BY_API)
+            assert not pair.sink.ahead
+        async with webrtc_pair() as pair:
+            speak(pair.leg, 9)
+            await pair.far.hang_up()
+            await pair.sink.until(lambda: bool(pair.sink.reasons))
+            assert not pair.sink.ahead
+
+    asyncio.run(body())
+
+
 def test_words_behind_a_hole_do_not_wait_for_a_tick() -> None:
     async def body() -> None:
         async with webrtc_pair() as pair:

@@ -7,10 +7,12 @@ import itertools
 import math
 import random
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gateway.media.audio import AudioFrame
 from gateway.media.playout import AHEAD, MAX_NEED, MAX_STRETCH, MAX_WAIT, REMEMBERED, Playout
 from tests.bench.uneven import answer, words
 
@@ -487,6 +489,63 @@ def test_whatever_the_order_nothing_is_lost_doubled_or_reordered(steps: list[int
             heard = expected = b""
     assert (expected + bytes(FRAME)).startswith(heard)
     assert playout.overflow_seconds == 0.0
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.tuples(st.integers(0, 6_000), st.sampled_from([0.5, 0.01])), st.sampled_from(["tick"] * 9 + ["end", "clear"])
+        ),
+        max_size=120,
+    ),
+    st.integers(1, 9),
+)
+@settings(max_examples=300)
+def test_frames_taken_ahead_are_those_that_would_have_been_pulled(steps: list[tuple[int, float] | str], row: int) -> None:
+    """Whatever comes meanwhile, but for a barge-in: the same frames on the same ticks, and the same account of them."""
+    one_by_one, in_rows = Playout(RATE), Playout(RATE)
+    ahead: list[AudioFrame] = []
+    now = 0.0
+    for step in steps:
+        if isinstance(step, tuple):
+            size, level = step
+            pcm = (np.frombuffer(tone(1.0)[:size], np.int16, size // 2) * level).astype(np.int16).tobytes()
+            for each in (one_by_one, in_rows):
+                each.push(pcm, now)
+        elif step == "tick":
+            now += TICK
+            expected = one_by_one.pull(now)
+            if ahead:
+                assert ahead.pop(0) == expected
+            else:
+                frame = in_rows.pull(now)
+                assert frame == expected
+                if frame is not None:
+                    ahead = in_rows.ahead(row)
+                    assert len(ahead) <= row
+        elif step == "end":
+            for each in (one_by_one, in_rows):
+                each.end()
+        else:
+            unsaid = len(ahead) * TICK
+            assert in_rows.clear() + unsaid == pytest.approx(one_by_one.clear())
+            in_rows.speaking_seconds -= unsaid
+            ahead = []
+        assert in_rows.seconds + len(ahead) * TICK == pytest.approx(one_by_one.seconds)
+        assert in_rows.speaking_seconds - len(ahead) * TICK == pytest.approx(one_by_one.speaking_seconds)
+        for name in ("underruns", "underrun_seconds", "stretched_seconds", "overflow_seconds"):
+            assert getattr(in_rows, name) == pytest.approx(getattr(one_by_one, name)), name
+
+
+def test_of_what_is_there_all_but_the_last_frame_is_taken_ahead() -> None:
+    playout = Playout(RATE)
+    playout.push(tone(0.2), 0.0)
+    assert playout.ahead(9) == [], "nothing has left yet"
+    assert playout.pull(0.0) is not None
+    assert len(playout.ahead(3)) == 3
+    assert len(playout.ahead(9)) == 5
+    assert playout.ahead(9) == []
+    assert playout.seconds == pytest.approx(TICK)
 
 
 @given(st.lists(st.integers(1, 6_000), min_size=1, max_size=12))

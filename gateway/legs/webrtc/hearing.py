@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from gateway.legs.base import LegSink
+from gateway.legs.webrtc.inbox import Inbox
 from gateway.legs.webrtc.receiver import Receiver
 from gateway.legs.webrtc.udp_mux import guarded
 from gateway.media.audio import PTIME, AudioFrame
@@ -26,19 +27,19 @@ EARLY = 0.001
 LEAST_PATIENCE = 1.75 * PTIME
 """Seconds: below this no two packets would come together."""
 
-MAX_WAITING = 16
-"""Packets of one call that wait for each other at most, should a burst come: then they are taken."""
-
 
 class Hearing:
     """Delivers one caller's audio and keys to the sink that `sink()` names; None: nobody wants any more.
 
-    `fail` takes bugs; `first` is called before the first audio is delivered.
+    `unprotect` makes an RTP packet of a datagram and the time it came, None of what is none of this caller's. `fail` takes
+    bugs; `first` is called before the first audio is delivered.
     """
 
     def __init__(
         self,
         receiver: Receiver,
+        inbox: Inbox,
+        unprotect: Callable[[bytes, float], bytes | None],
         clock: Callable[[], float],
         sink: Callable[[], LegSink | None],
         fail: Callable[[Exception], None],
@@ -47,33 +48,32 @@ class Hearing:
         self.fail = fail
         self.timer: asyncio.TimerHandle | None = None
         self._receiver = receiver
+        self._inbox = inbox
+        self._unprotect = unprotect
         self._clock = clock
         self._sink = sink
         self._first = first
         self._begun = False
-        self._waiting: list[tuple[bytes, float]] = []  # at most MAX_WAITING packets, with the times of their arrival
-        self._take_at = 0.0  # when a packet that comes is the last to be waited for
 
-    def receive(self, packet: bytes, now: float, sink: LegSink) -> None:
-        """A plain RTP packet."""
-        waiting = self._waiting
-        if waiting:
-            waiting.append((packet, now))
-            if now >= self._take_at or len(waiting) >= MAX_WAITING:
-                self._take(sink)
+    def receive(self, datagram: bytes, now: float, sink: LegSink) -> None:
+        """An SRTP or SRTCP packet, or what looks like one, that the inbox does not keep."""
+        inbox = self._inbox
+        if inbox.waiting:
+            self._take(sink)
+            self._receive(datagram, now, sink)
         elif self._begun and (patience := sink.patience) >= LEAST_PATIENCE and self._receiver.gives_up_at is None:
-            waiting.append((packet, now))
             # Half a packet's time early: the one that comes then is as old as the sink's patience allows when it is taken.
-            self._take_at = now + patience - 1.5 * PTIME
+            inbox.until = now + patience - 1.5 * PTIME
+            inbox.keeps(datagram, now)
         else:
-            self._receive(packet, now, sink)
+            self._receive(datagram, now, sink)
 
     @property
     def deadline(self) -> float | None:
         """Loop time at which `look` has something to do; None: nothing, as yet."""
         due = self._receiver.deadline
-        if self._waiting:
-            return min(math.inf if due is None else due, self._take_at + PTIME)
+        if self._inbox.waiting:
+            return min(math.inf if due is None else due, self._inbox.until + PTIME)
         return due
 
     def look(self, now: float, sink: LegSink) -> None:
@@ -85,18 +85,20 @@ class Hearing:
 
     def forget(self) -> None:
         """Nothing more is delivered by itself."""
-        self._waiting.clear()
+        self._inbox.take()
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
 
     def _take(self, sink: LegSink) -> None:
         """What waits, in a row."""
-        waiting, self._waiting = self._waiting, []
-        for packet, at in waiting:
-            self._receive(packet, at, sink)
+        for datagram, at in self._inbox.take():
+            self._receive(datagram, at, sink)
 
-    def _receive(self, packet: bytes, now: float, sink: LegSink) -> None:
+    def _receive(self, datagram: bytes, now: float, sink: LegSink) -> None:
+        packet = self._unprotect(datagram, now)
+        if packet is None:
+            return
         receiver = self._receiver
         frame = receiver.in_line(packet, now)
         if frame is not None and self._begun:

@@ -17,6 +17,7 @@ from aioice import Candidate, Connection, stun
 from aioice.candidate import candidate_priority
 from aioice.ice import ICE_COMPLETED, CandidatePair, StunProtocol
 
+from gateway.legs.webrtc.inbox import Inbox
 from gateway.legs.webrtc.udp_mux import Address, Port, UdpMux
 from gateway.wire.sdp_lines import Candidate as RemoteCandidate
 
@@ -108,6 +109,7 @@ class MuxConnection(Connection):
     ) -> None:
         super().__init__(ice_controlling=False, local_username=ice_username(worker), local_password=ice_random(24))
         self._mux = mux
+        self.inbox = Inbox()
         self.media = on_media
         self.fail = on_crash
         self.remote: Address | None = None

@@ -17,7 +17,9 @@ import random
 import secrets
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import pylibsrtp
 from aiortc.rtcdtlstransport import RTCDtlsFingerprint, RTCDtlsParameters, RTCDtlsTransport
@@ -65,6 +67,10 @@ LOOK_EVERY = 1.5 * PTIME
 """Seconds between two looks at all that is not this tick's packet: on every second tick, for a patient sink more seldom. What
 is known to be due earlier is looked at when it is. What becomes due meanwhile is not due so soon: a pause goes on 60 ms after its
 last packet, and a hole has a timer of its own."""
+
+AHEAD = 9
+"""Frames prepared along with one, 180 ms: a barge-in throws the work away, and a change of the caller's address comes too late
+for them."""
 
 _CAN = frozenset({Ability.CONTINUOUS})
 _CAN_WITH_CHAT = _CAN | {Ability.TELL}
@@ -119,7 +125,9 @@ class WebRtcLeg:
             speech, ssrc=random.getrandbits(32) or 1, cname=cname, ntp_offset=offset, opus=settings.opus, comfort_noise=noise
         )
         self._receiver = Receiver(self.codecs, offer.audio_level_id)
-        self._hearing = Hearing(self._receiver, self._clock, self._listening, self.fail, self._first_heard)
+        self._hearing = Hearing(
+            self._receiver, self._ice.inbox, self._unprotect, self._clock, self._listening, self.fail, self._first_heard
+        )
         self._sink: LegSink | None = None  # None before start, and again when nothing more may be told
         self._early: list[tuple[bytes, float]] = []  # came before the keys, with the time; the newest of more give way
         self._rx: Srtp | None = None
@@ -202,6 +210,57 @@ class WebRtcLeg:
         if looked or frame is None:  # when nothing is left to say, all that was heard must have been told
             self._settle(now, sink)
 
+    @property
+    def room(self) -> int:
+        """A few frames of Opus on their way to somebody; none while the loss of every packet is decided on its tick."""
+        on = self._can_hear and self._sender.prepares and self._rough is None
+        return AHEAD if on and self._tx is not None and self._ice.remote is not None else 0
+
+    def prepare(self, frames: Sequence[AudioFrame]) -> None:
+        """The frames of the coming ticks: encoded and protected in a row, sent by the clock.
+
+        Ten of one call one after another are cheaper than ten of a hundred calls in turn, whose state has left the caches each
+        time, and on nine of ten ticks the call is not touched at all: a twelfth of what a call costs near capacity (measured).
+        """
+        tx, sink = self._tx, self._sink
+        remote, port = self._ice.remote, self._ice.port
+        if tx is None or sink is None or remote is None or port is None:
+            return
+        at = self._clock()
+        to_ear = FAR_BUFFER + (self._sender.rtt or 0.0) / 2
+        look_at, between = self._look_at, self._between_looks(sink)
+        for packet in self._sender.prepare(frames, at):
+            at += PTIME
+            self._in_flight.append(at + to_ear)
+            send = partial(port.sendto, tx.protect(packet), remote)
+            if at >= look_at:
+                look_at = at + between
+                send = partial(self._send_and_look, send)
+            sink.ahead.append(send)
+
+    def _send_and_look(self, send: Callable[[], None]) -> None:
+        now = self._clock()
+        send()
+        self._look_after(now)
+        if (sink := self._sink) is not None:
+            self._settle(now, sink)
+
+    def resynced(self) -> None:
+        """Prepared frames get the timestamps of the ticks that they will really leave on, as if they had not been prepared.
+
+        Otherwise a far end that has long played silence would wait for what the timestamps of those behind them leave out.
+        """
+        sink = self._sink
+        if sink is not None:
+            self.prepare(self._take_back(sink, len(sink.ahead) + 1))
+
+    def _take_back(self, sink: LegSink, unsent: int) -> list[AudioFrame]:
+        """The last `unsent` that were prepared, which have not left and will not."""
+        sink.ahead.clear()
+        for _ in range(unsent):
+            self._in_flight.pop()
+        return self._sender.rewind(unsent)
+
     def _settle(self, now: float, sink: LegSink) -> None:
         """Tell what the caller has heard by now of what was sent."""
         in_flight = self._in_flight
@@ -213,13 +272,16 @@ class WebRtcLeg:
             sink.played(frames * PTIME)
 
     def clear(self) -> float:
-        """Nothing is held here, and what has left can't be called back: it counts as heard. Always 0.0."""
-        self._sender.clear()
+        """What is prepared is taken back. What has left can't be: it counts as heard."""
+        sink = self._sink
+        if sink is None:
+            return 0.0
+        unsent = len(self._take_back(sink, len(sink.ahead))) * PTIME
         on_the_way = len(self._in_flight) * PTIME
         self._in_flight.clear()
-        if on_the_way and self._sink is not None:
-            self._sink.played(on_the_way)
-        return 0.0
+        if on_the_way:
+            sink.played(on_the_way)
+        return unsent
 
     def tell(self, event: CallEvent) -> None:
         """News for the client on the data channel."""
@@ -313,29 +375,34 @@ class WebRtcLeg:
 
     def _media(self, data: bytes, now: float) -> None:
         """An SRTP or SRTCP datagram of this caller."""
-        rx, sink = self._rx, self._sink
-        if sink is None or len(data) < 12:
+        sink = self._sink
+        if sink is None:
             return  # after the end nobody wants it
-        if rx is None:
+        if self._rx is None:
             if len(self._early) < MAX_EARLY:
                 self._early.append((data, now))
             return
-        if self._rough is not None and self._rough.loses_in(now):
-            return
+        self._hearing.receive(data, now, sink)
+
+    def _unprotect(self, data: bytes, now: float) -> bytes | None:
+        """The RTP packet in a datagram that came at `now`; None: none of this caller's is in it. RTCP is dealt with here."""
+        rx = self._rx
+        if rx is None or len(data) < 12 or (self._rough is not None and self._rough.loses_in(now)):
+            return None
+        control = 191 < data[1] < 224
         try:
-            if 191 < data[1] < 224:
-                self._control(rx.unprotect_rtcp(data), now)
-                self._media_at = now
-                return
-            packet = rx.unprotect(data)
+            packet = rx.unprotect_rtcp(data) if control else rx.unprotect(data)
         except pylibsrtp.Error as exc:
             if "replay" in str(exc):
                 self.tally.repeated += 1
             else:
                 self.tally.srtp_failed += 1
-            return
+            return None
         self._media_at = now
-        self._hearing.receive(packet, now, sink)
+        if control:
+            self._control(packet, now)
+            return None
+        return packet
 
     def _first_heard(self) -> None:
         self._reached(SetupStage.FIRST_RTP_IN)
@@ -383,7 +450,7 @@ class WebRtcLeg:
         if (deadline := hearing.deadline) is not None and now >= deadline:
             hearing.look(now, sink)
             deadline = hearing.deadline
-        look_at = now + max(LOOK_EVERY, sink.patience - PTIME / 2)
+        look_at = now + self._between_looks(sink)
         self._look_at = look_at if deadline is None else min(deadline, look_at)
         if now >= self._rtcp_due:
             self._rtcp_due = now + RTCP_EVERY * random.uniform(0.5, 1.5)
@@ -398,6 +465,10 @@ class WebRtcLeg:
         if now - self._media_at > self._quiet_limit and now - self._ice.heard_at > self._quiet_limit:
             bye = self._quiet_limit is not self._settings.media_timeout
             self._gone(EndReason.CALLER_GONE if bye else EndReason.MEDIA_TIMEOUT)
+
+    @staticmethod
+    def _between_looks(sink: LegSink) -> float:
+        return max(LOOK_EVERY, sink.patience - PTIME / 2)
 
     def _report(self, sink: LegSink, now: float) -> None:
         sink.note(self._reports.make(self._receiver, self._sender, self.tally, now))
@@ -441,6 +512,7 @@ class WebRtcLeg:
         self._hearing.forget()
         if sink is None:
             return
+        self._take_back(sink, len(sink.ahead))
         self._last_report(sink)
         sink.gone(reason)
         # Whoever holds us may wait for it with close(); if nobody does, it is done all the same.
@@ -451,6 +523,7 @@ class WebRtcLeg:
         sink, self._sink = self._sink, None
         self._hearing.forget()
         if sink is not None:
+            self._take_back(sink, len(sink.ahead))
             self._last_report(sink)
         if self._chat is not None:
             await self._chat.end(reason, patient=reason in _MUST_BE_READ and self._bringing_up is not None)

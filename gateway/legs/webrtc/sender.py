@@ -1,13 +1,13 @@
 """The outbound half of a WebRTC leg without its socket: frames in, plain RTP and RTCP out (RFC 3550, RFC 3551, RFC 7587).
 
-Called once per 20 ms tick of the worker's clock. Nothing is queued here: a frame becomes a packet in the same call, so
-nothing stale can follow a barge-in.
+Called once per 20 ms tick of the worker's clock, or once for several. Nothing is queued here: a frame becomes a packet in the
+same call, and what was made for later ticks can be taken back, so nothing stale can follow a barge-in.
 """
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -114,6 +114,7 @@ class Sender:
         self._due: float | None = None  # when the coming tick is due; None before the first
         self._silent = 0  # ticks of silence so far
         self._gap = True  # the tick before sent nothing
+        self._prepared: list[tuple[bytes, int]] = []  # the last frame sent and those prepared after it: PCM, bytes of payload
         self._zeros = self._speech = bytes(round(self.rate * PTIME) * SAMPLE_BYTES)  # `_speech`: the last frame of it
         self._resting = b""  # the payload of the last encoded silence
         self._highest: int | None = None
@@ -128,17 +129,7 @@ class Sender:
         know no such packet, and without CN a hole would count as loss: there the last encoded silence goes out again and
         again, encoded once.
         """
-        due = self._due
-        if due is None:
-            due = now
-        elif now - due > STALL:
-            missed = round((now - due) / PTIME)
-            due += missed * PTIME
-            self._timestamp = (self._timestamp + missed * self._step) & 0xFFFFFFFF
-        self._due = due + PTIME
-        timestamp = self._timestamp
-        self._timestamp = (timestamp + self._step) & 0xFFFFFFFF
-
+        timestamp = self._tick(now)
         payload_type = self.codec.payload_type
         if frame is None:
             self._silent += 1
@@ -163,14 +154,70 @@ class Sender:
             else:
                 payload = self._encode(pcm)
         self._gap = False
+        return self._packet(payload_type, timestamp, payload)
+
+    @property
+    def prepares(self) -> bool:
+        """Whether `prepare` may be called: with Opus, whose encoder can be made anew where it has run ahead in vain. G.722's can
+        not, and G.711's has nothing to gain."""
+        return self.voice is not None
+
+    def prepare(self, frames: Iterable[AudioFrame], now: float) -> list[bytes]:
+        """The RTP packets of the ticks after this one, which was at `now` and had a frame of speech.
+
+        They are numbered, stamped and counted as if they had left. Raises ValueError like `packet`.
+        """
+        prepared = self._prepared = [(self._speech, 0)]
+        packets = []
+        for frame in frames:
+            now += PTIME
+            payload = self._encode(frame.pcm)
+            prepared.append((frame.pcm, len(payload)))
+            packets.append(self._packet(self.codec.payload_type, self._tick(now), payload))
+        self._speech = prepared[-1][0]
+        return packets
+
+    def rewind(self, packets: int) -> list[AudioFrame]:
+        """Barge-in: the last so many of the prepared packets will not leave; gives their frames.
+
+        The next one has the number and the timestamp of the first of them, and the cut itself is smoothed by the next silent
+        tick, not by stale audio.
+        """
+        if not packets:
+            return []
+        self._sequence = (self._sequence - packets) & 0xFFFF
+        self._timestamp = (self._timestamp - packets * self._step) & 0xFFFFFFFF
+        assert self._due is not None, "something was prepared"
+        self._due -= packets * PTIME
+        self.packets -= packets
+        unsent = self._prepared[-packets:]
+        self.octets -= sum(size for _, size in unsent)
+        del self._prepared[-packets:]
+        self._speech = self._prepared[-1][0]
+        if self.voice is not None:
+            self.voice.rewind(self._speech)
+        return [AudioFrame(pcm, self.rate) for pcm, _ in unsent]
+
+    def _tick(self, now: float) -> int:
+        """The timestamp of this tick."""
+        due = self._due
+        if due is None:
+            due = now
+        elif now - due > STALL:
+            missed = round((now - due) / PTIME)
+            due += missed * PTIME
+            self._timestamp = (self._timestamp + missed * self._step) & 0xFFFFFFFF
+        self._due = due + PTIME
+        timestamp = self._timestamp
+        self._timestamp = (timestamp + self._step) & 0xFFFFFFFF
+        return timestamp
+
+    def _packet(self, payload_type: int, timestamp: int, payload: bytes) -> bytes:
         sequence = self._sequence
         self._sequence = (sequence + 1) & 0xFFFF
         self.packets += 1
         self.octets += len(payload)
         return RTP_HEADER.pack(0x80, payload_type, sequence, timestamp, self.ssrc) + payload
-
-    def clear(self) -> None:
-        """Barge-in. Nothing waits here; the cut itself is smoothed by the next silent tick, not by stale audio."""
 
     def report(self, now: float, received: ReportBlock | None) -> bytes:
         """A compound RTCP packet with our SR (an RR before the first packet), what we `received`, and our CNAME."""

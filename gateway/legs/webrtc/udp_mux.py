@@ -26,6 +26,7 @@ from aioice import stun
 
 from gateway.errors import ConfigError
 from gateway.legs.webrtc.identity import Identity
+from gateway.legs.webrtc.inbox import Inbox
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +80,12 @@ class Member(Protocol):
     def remote(self) -> Address | None:
         """The address it sends to; None before there is one."""
 
+    @property
+    def inbox(self) -> Inbox:
+        """Where its media datagrams wait, if they do. Always the same."""
+
     def media(self, data: bytes, now: float) -> None:
-        """An SRTP or SRTCP datagram (first byte 128-191) from a proven source."""
+        """An SRTP or SRTCP datagram (first byte 128-191) from a proven source that the inbox does not keep."""
 
     def handshake(self, data: bytes, now: float) -> None:
         """A DTLS datagram (first byte 20-63) from a proven source."""
@@ -138,7 +143,7 @@ class UdpMux:
         self._interfaces: tuple[str, ...] = ()
         self._interfaces_until = float("-inf")
         self._members: dict[str, Member] = {}
-        self._sources: dict[Address, Member] = {}
+        self._sources: dict[Address, tuple[Inbox, Member]] = {}
         self._proven: dict[str, list[Address]] = {}
         self.transactions: dict[bytes, Transaction] = {}
         self.ports: list[Port] = []
@@ -245,8 +250,12 @@ class UdpMux:
         """Deliver no more. Harmless when it has left."""
         self._members.pop(member.local_username, None)
         for source in self._proven.pop(member.local_username, ()):
-            if self._sources.get(source) is member:
-                del self._sources[source]
+            self._forget(source, member)
+
+    def _forget(self, source: Address, member: Member) -> None:
+        known = self._sources.get(source)
+        if known is not None and known[1] is member:
+            del self._sources[source]
 
     def admit(self, member: Member, source: Address, *, returned: bool) -> None:
         """`source` may deliver to `member` from now on.
@@ -254,18 +263,18 @@ class UdpMux:
         `returned`: it answered a request of ours, so it is really there. A signed request alone proves the key but not
         the address, and must not take over an address that is another call's.
         """
-        owner = self._sources.get(source)
-        if owner is member or (owner is not None and not returned) or (self._confined and not _is_loopback(source)):
+        known = self._sources.get(source)
+        if known is not None and (known[1] is member or not returned):
+            return
+        if self._confined and not _is_loopback(source):
             return
         proven = self._proven.get(member.local_username)
         if proven is None:  # it has left
             return
         proven.append(source)
-        self._sources[source] = member
+        self._sources[source] = member.inbox, member
         if len(proven) > MAX_SOURCES:
-            oldest = proven.pop(1 if proven[0] == member.remote else 0)
-            if self._sources.get(oldest) is member:
-                del self._sources[oldest]
+            self._forget(proven.pop(1 if proven[0] == member.remote else 0), member)
 
     def __len__(self) -> int:
         return len(self._members)
@@ -292,9 +301,11 @@ class UdpMux:
             self._deliver(data, source[:2], port, now)
 
     def _deliver(self, data: bytes, source: Address, port: Port, now: float) -> None:
-        member = self._sources.get(source)
-        if member is not None and data and 127 < data[0] < 192:  # nearly all; that it may was seen when it was admitted
-            guarded(member, member.media, data, now)
+        known = self._sources.get(source)
+        if known is not None and data and 127 < data[0] < 192:  # nearly all; that it may was seen when it was admitted
+            inbox, member = known
+            if not inbox.keeps(data, now):
+                guarded(member, member.media, data, now)
             return
         if not data:
             self.dropped["other"] += 1
@@ -306,9 +317,10 @@ class UdpMux:
         if first < 4:
             self._stun(data, source, port, now)
             return
-        if member is None:
+        if known is None:
             self.dropped["unknown_source"] += 1
         elif 19 < first < 64:
+            member = known[1]
             guarded(member, member.handshake, data, now)
         else:
             self.dropped["other"] += 1
