@@ -20,7 +20,7 @@ BUSIEST_OTHER = 0.80
 """Above this share the other core may have been what was measured."""
 STRANGERS = 0.08
 """Share of the gateway's core that others may use."""
-RAMP = 0.16
+RAMP = 0.3
 """Seconds between two callers at the beginning: their handshakes are not what is measured, and near capacity there is no room."""
 RATE = 50.0
 LONGEST_GAP = 0.06
