@@ -59,7 +59,7 @@ class Report:
 def bench_capacity(report: Report, args: argparse.Namespace) -> None:
     report.say("calls per core, the model always talking")
     found = capacity(
-        report.attempt("ours", "talker", args.seconds, talking=True), start=args.start, step=20, resolution=args.resolution
+        report.attempt("ours", "talker", args.seconds, talking=True), start=args.start, step=args.step, resolution=args.resolution
     )
     report.data["capacity"] = found
     report.say(f"calls per core, always talking: {found}")
@@ -70,7 +70,7 @@ def bench_half(report: Report, args: argparse.Namespace) -> None:
     found = capacity(
         report.attempt("ours", "talker:3,3", args.seconds, talking=False),
         start=args.start + 20,
-        step=20,
+        step=args.step,
         resolution=args.resolution,
     )
     report.data["capacity_half"] = found
@@ -80,7 +80,7 @@ def bench_half(report: Report, args: argparse.Namespace) -> None:
 def bench_textbook(report: Report, args: argparse.Namespace) -> None:
     report.say("the textbook gateway, the model always talking")
     found = capacity(
-        report.attempt("textbook", "talker", args.seconds, talking=True), start=args.textbook_start, step=4, resolution=1
+        report.attempt("textbook", "talker", args.seconds, talking=True), start=args.textbook_start, step=args.textbook_step, resolution=1
     )
     report.data["textbook"] = found
     report.say(f"textbook calls per core: {found}")
@@ -146,6 +146,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=30.0, help="length of a window (default %(default)s)")
     parser.add_argument("--start", type=int, default=80, help="calls to begin the search with (default %(default)s)")
     parser.add_argument("--textbook-start", type=int, default=10, help="the same for the textbook gateway (default %(default)s)")
+    parser.add_argument("--step", type=int, default=20, help="calls more while they pass (default %(default)s)")
+    parser.add_argument("--textbook-step", type=int, default=4, help="the same for the textbook gateway (default %(default)s)")
     parser.add_argument("--resolution", type=int, default=4, help="of a capacity, in calls (default %(default)s)")
     parser.add_argument("--patience", type=float, default=60.0, help="seconds to wait for a quiet machine (default %(default)s)")
     parser.add_argument("--into", type=Path, default=RESULTS, help="folder of the results")
