@@ -394,6 +394,27 @@ def test_barge_in_flushes_within_the_tick(room: int) -> None:
     play(body)
 
 
+@pytest.mark.parametrize("by_caller", [True, False])
+def test_an_answer_cut_off_by_the_end_of_the_call_is_accounted_for_to_the_last_frame(by_caller: bool) -> None:
+    async def body() -> None:
+        stage = Stage()
+        await stage.active()
+        stage.session.say(AudioOut(speech(5.0), stage.loop.time()))
+        await clock.until(lambda: len(stage.leg.heard()) >= 50_000)
+        assert stage.call.ahead, "something stands ready"
+        if by_caller:
+            stage.call.gone(EndReason.CALLER_GONE)
+            stage.call.ahead.clear()  # as a leg does
+        else:
+            stage.call.hang_up(EndReason.HUNG_UP_BY_API)
+        await stage.ended()
+        (turn,) = stage.turns()
+        assert turn.heard == pytest.approx(len(stage.leg.heard()) / 48_000)
+        assert turn.heard + turn.unheard == pytest.approx(5.0)
+
+    play(body)
+
+
 def test_every_sample_passes_once_and_in_order_both_ways() -> None:
     async def body() -> None:
         stage = Stage(model=FakeModel(delay=2.0))

@@ -51,7 +51,7 @@ from gateway.events import (
 )
 from gateway.ledger import Tab
 from gateway.legs.base import Ability, Leg
-from gateway.media.audio import AudioFrame
+from gateway.media.audio import PTIME, AudioFrame
 from gateway.media.uplink import Uplink
 from gateway.media.vad import Voice
 from gateway.model.base import (
@@ -154,6 +154,7 @@ class Call:
             began=began,
         )
         self._connected = False  # media flows
+        self._unplayed = 0.0  # seconds that stood ready when the leg went
         self._heard_first = False
         self._set_up = False
         self._tools_at_work = False  # something of a tool is to be looked at on every tick
@@ -263,7 +264,8 @@ class Call:
         """Close the leg and say how it ended. Called once, after `run`, however that ended."""
         self.hang_up(EndReason.CRASHED, "ended without a reason")  # only if nobody has given one: the first wins
         reason, detail = self._ending.said.result()
-        self._mouth.close(TurnEnd.ERROR if reason.result == "server_error" else TurnEnd.SESSION_CLOSED)
+        end = TurnEnd.ERROR if reason.result == "server_error" else TurnEnd.SESSION_CLOSED
+        self._mouth.close(end, self._unplayed or len(self.ahead) * PTIME)
         self._report(self._loop.time())
         if self.leg is not None:
             await self.leg.close(reason)
@@ -274,7 +276,7 @@ class Call:
         """The caller is back on another leg of the same rate."""
         assert leg.rate == self._mouth.playout.rate, "a call is attached to legs of one rate"
         self._step(Step.ATTACH)
-        self.leg, self._connected = leg, False
+        self.leg, self._connected, self._unplayed = leg, False, 0.0
         self._continuous = Ability.CONTINUOUS in leg.can
         leg.start(self)
 
@@ -431,7 +433,7 @@ class Call:
         if not self._heard_first:
             self._heard_first = True
             self._check_set_up(self._loop.time())
-        voice, ready = self._ear.hear(frame)
+        voice, ready = self._ear.hear(frame, self._mouth.speaking)
         if voice is not None:
             self._voice_changed(voice)
         if ready:
@@ -479,6 +481,7 @@ class Call:
 
     def gone(self, reason: EndReason) -> None:
         """The caller's side is over."""
+        self._unplayed = len(self.ahead) * PTIME
         self.detach(reason)
 
     # --- telling ---

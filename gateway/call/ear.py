@@ -77,15 +77,16 @@ class Ear:
             return 0.0
         return self.uplink.hurried_chunk if self._silent else self.uplink.chunk
 
-    def hear(self, frame: AudioFrame) -> Heard:
-        """The caller's audio, continuous."""
+    def hear(self, frame: AudioFrame, answering: bool = False) -> Heard:
+        """The caller's audio, continuous. `answering`: an answer is being spoken, so nobody waits for one."""
         voice = self._vad.push(frame)
         if self._gate is None:
             ready = self.uplink.push(frame)
         else:
             ready = self._pass_on(self._gate.hear(frame, self._is_of_a_turn(frame, self._gate)))
-        # Just fallen silent: the service counts the silence it has been sent, and the answer waits for that.
-        silent = self._vad.fell_silent
+        # Just fallen silent: the service counts the silence it has been sent, and the answer waits for that. One that is still
+        # being spoken was not for this: the next has to wait for its end anyway.
+        silent = self._vad.fell_silent and not answering
         if silent and self.uplink.hurry(again=self._silent):
             ready = True
         self._silent = silent

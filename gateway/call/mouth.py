@@ -58,7 +58,7 @@ class Mouth:
         self.speaking = False
         """A packet of an answer has left and more is to come."""
         self.played_at = began
-        """When the last frame of an answer left."""
+        """When the last frame of an answer left, or will."""
 
     # --- from the model ---
 
@@ -149,11 +149,11 @@ class Mouth:
         """Once a second: has anybody answered?"""
         self._turn_over(self._turns.overdue(now, caller_speaking))
         if self.speaking:
-            self._account.playout_depth.append(self.playout.seconds)
+            self._account.playout_depth.append(self.playout.seconds + max(0.0, self.played_at - now))
 
-    def close(self, end: TurnEnd) -> None:
-        """The call is over; what has not left will not."""
-        self._turn_over(self._turns.closed(end, self.playout.clear()))
+    def close(self, end: TurnEnd, unplayed: float) -> None:
+        """The call is over; what has not left will not. `unplayed`: seconds of it that the leg has already."""
+        self._turn_over(self._turns.closed(end, self.playout.clear() + unplayed))
 
     # --- parts ---
 

@@ -79,9 +79,8 @@ def bench_half(report: Report, args: argparse.Namespace) -> None:
 
 def bench_textbook(report: Report, args: argparse.Namespace) -> None:
     report.say("the textbook gateway, the model always talking")
-    found = capacity(
-        report.attempt("textbook", "talker", args.seconds, talking=True), start=args.textbook_start, step=args.textbook_step, resolution=1
-    )
+    attempt = report.attempt("textbook", "talker", args.seconds, talking=True)
+    found = capacity(attempt, start=args.textbook_start, step=args.textbook_step, resolution=1)
     report.data["textbook"] = found
     report.say(f"textbook calls per core: {found}")
     if found and "capacity" in report.data:

@@ -129,7 +129,7 @@ async def neteq(trace: Trace) -> tuple[bytes, float]:
 
 async def _send(leg: WebRtcLeg, trace: Trace, sent: Sequence[bytes]) -> float:
     """Protect in the order of sending, deliver when the trace says. Seconds of our own lateness, 99th percentile."""
-    transmit, remote, port = leg._tx, leg._ice.remote, leg._ice.port
+    transmit, remote, port = leg._speaking.tx, leg._ice.remote, leg._ice.port
     assert transmit is not None, "connected"
     assert remote is not None, "connected"
     assert port is not None, "connected"

@@ -125,6 +125,25 @@ def test_a_chunk_that_is_not_full_waits_until_the_caller_falls_silent(chunk: flo
     assert talker.ear.patience == (0.04 if together == 2 else 0.0)
 
 
+def test_whoever_falls_silent_while_an_answer_is_spoken_waits_for_none_until_it_is_over() -> None:
+    talker = Talker(Ear(Listening()))
+    talker.ear.uplink.chunk = 0.1
+    talker.sound(pcm16(samples(noise(RATE, 1.0, 10.0))))
+    talker.sound(speech(RATE, 1.0))
+    while talker.ear.take() is not None:
+        pass
+    ready = []
+    for number in range(25):
+        quiet = AudioFrame(silence(RATE, PTIME), RATE, talker.tick())
+        ready.append(talker.ear.hear(quiet, answering=number < 18).ready)
+        assert talker.ear.patience == pytest.approx(0.1 if number < 18 else 0.04)
+        while talker.ear.take() is not None:
+            pass
+    assert sum(ready[:18]) in (3, 4), "full chunks"
+    assert ready[18], "what is there leaves at once"
+    assert sum(ready[19:]) == 3, "and the rest in pairs"
+
+
 def test_a_pause_between_words_sends_what_was_said_at_once_near_capacity_too() -> None:
     """Every time the caller falls silent, not the first time only."""
     talker = Talker(Ear(Listening()))

@@ -33,6 +33,7 @@ from gateway.events import (
 )
 from gateway.legs.webrtc import chat as chat_module
 from gateway.legs.webrtc import leg as leg_module
+from gateway.legs.webrtc import speaking
 from gateway.legs.webrtc.channel import Channel
 from gateway.legs.webrtc.ice import MAX_CANDIDATES, MAX_SIGNALLED, MuxConnection
 from gateway.legs.webrtc.leg import WebRtcLeg, WebRtcSettings, answer
@@ -769,7 +770,7 @@ def test_what_was_heard_is_told_soon_and_in_silence_at_once(patience: float, mos
             for number, frame in enumerate([*speech, *[None] * 3, *speech[:7], None]):
                 leg.send(frame)
                 if frame is not None:
-                    heard_at.append(now + leg_module.FAR_BUFFER)
+                    heard_at.append(now + speaking.FAR_BUFFER)
                 told = round(pair.sink.played_seconds / PTIME)
                 behind = sum(at <= now for at in heard_at) - told
                 assert behind == 0 if frame is None else 0 <= behind <= most, number
@@ -794,7 +795,7 @@ def test_prepared_packets_that_were_taken_back_leave_no_trace() -> None:
         async with webrtc_pair() as pair:
             leg, sink, now = pair.leg, pair.sink, time.monotonic()
             leg._clock = lambda: now
-            assert leg.room == leg_module.AHEAD
+            assert leg.room == speaking.AHEAD
             speak(leg, 9)
             assert len(sink.ahead) == 9
             for _ in range(3):

@@ -1,7 +1,8 @@
 """The caller's side over WebRTC.
 
-    mux ▶ media ▶ srtp ▶ Receiver ▶ sink.hear            send ◀ the call's tick
-                                                          Sender ▶ srtp ▶ socket
+    mux ▶ Inbox ▶ srtp ▶ Receiver ▶ sink.hear            send ◀ the call's tick
+    ╰──── Hearing ─────────────────╯                      Sender ▶ srtp ▶ sink.ahead ▶ socket
+                                                          ╰──── Speaking ──────────────────╯
 
 aiortc does DTLS and SCTP, aioice does ICE; no packet of audio passes through either, nor through a queue or a task. What has
 to happen now and then (RTCP, reports, the silence watchdog) happens on the call's tick. The one timer of a leg runs only while a
@@ -16,7 +17,6 @@ import logging
 import random
 import secrets
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -35,6 +35,7 @@ from gateway.legs.webrtc.receiver import Receiver
 from gateway.legs.webrtc.report import MediaReports, Tally
 from gateway.legs.webrtc.rough import Rough
 from gateway.legs.webrtc.sender import Sender
+from gateway.legs.webrtc.speaking import Speaking
 from gateway.legs.webrtc.srtp import Srtp
 from gateway.legs.webrtc.udp_mux import UdpMux
 from gateway.media.audio import PTIME, AudioFrame
@@ -60,17 +61,10 @@ MAX_EARLY = 64
 """Media datagrams kept that came before the keys: a caller whose side of the handshake is done speaks at once, and those are the
 first words. More than a second of them is no overlap of two handshakes."""
 
-FAR_BUFFER = 0.06
-"""Seconds that a browser's jitter buffer adds on a quiet network, before what we sent is heard."""
-
 LOOK_EVERY = 1.5 * PTIME
 """Seconds between two looks at all that is not this tick's packet: on every second tick, for a patient sink more seldom. What
 is known to be due earlier is looked at when it is. What becomes due meanwhile is not due so soon: a pause goes on 60 ms after its
 last packet, and a hole has a timer of its own."""
-
-AHEAD = 9
-"""Frames prepared along with one, 180 ms: a barge-in throws the work away, and a change of the caller's address comes too late
-for them."""
 
 _CAN = frozenset({Ability.CONTINUOUS})
 _CAN_WITH_CHAT = _CAN | {Ability.TELL}
@@ -107,7 +101,6 @@ class WebRtcLeg:
         self._far = far
         self._offered_at = self._stage_at = offered_at
         self._clock = mux.clock
-        self._can_hear = offer.can_hear
         self._remote_ufrag, self._remote_pwd = offer.ice_ufrag, offer.ice_pwd
         self._certificate = mux.identity.certificate(mux.clock())
         self._ice = MuxConnection(mux, settings.worker, self._media, self.fail)
@@ -128,13 +121,12 @@ class WebRtcLeg:
         self._hearing = Hearing(
             self._receiver, self._ice.inbox, self._unprotect, self._clock, self._listening, self.fail, self._first_heard
         )
+        self._speaking = Speaking(self._sender, self._ice, to_somebody=offer.can_hear)
         self._sink: LegSink | None = None  # None before start, and again when nothing more may be told
         self._early: list[tuple[bytes, float]] = []  # came before the keys, with the time; the newest of more give way
         self._rx: Srtp | None = None
-        self._tx: Srtp | None = None
         self._media_at = 0.0
         self._quiet_limit = settings.media_timeout
-        self._in_flight: deque[float] = deque()  # when each frame is heard; a second of it at most
         self._rtcp_due = self._report_due = 0.0
         self._reports = MediaReports(offered_at)
         self._rough: Rough | None = None
@@ -194,49 +186,32 @@ class WebRtcLeg:
         now = self._clock()
         if looked := now >= self._look_at:
             self._look_after(now)
-        tx, sink, sender = self._tx, self._sink, self._sender
-        if tx is None or sink is None:
+        sink = self._sink
+        if sink is None:
             return
-        packet = sender.packet(frame, now) if self._can_hear else None
-        if packet is not None:
-            ice = self._ice
-            remote, port = ice.remote, ice.port
-            if remote is not None and port is not None:
-                protected = tx.protect(packet)
-                if self._rough is None or not self._rough.loses_out(now):
-                    port.sendto(protected, remote)
-        if frame is not None:
-            self._in_flight.append(now + FAR_BUFFER + (sender.rtt or 0.0) / 2)
+        self._speaking.send(frame, now, self._rough)
         if looked or frame is None:  # when nothing is left to say, all that was heard must have been told
             self._settle(now, sink)
 
     @property
     def room(self) -> int:
-        """A few frames of Opus on their way to somebody; none while the loss of every packet is decided on its tick."""
-        on = self._can_hear and self._sender.prepares and self._rough is None
-        return AHEAD if on and self._tx is not None and self._ice.remote is not None else 0
+        """A few frames of Opus; none while the loss of every packet is decided on its tick."""
+        return self._speaking.room if self._rough is None else 0
 
     def prepare(self, frames: Sequence[AudioFrame]) -> None:
-        """The frames of the coming ticks: encoded and protected in a row, sent by the clock.
-
-        Ten of one call one after another are cheaper than ten of a hundred calls in turn, whose state has left the caches each
-        time, and on nine of ten ticks the call is not touched at all: a twelfth of what a call costs near capacity (measured).
-        """
-        tx, sink = self._tx, self._sink
-        remote, port = self._ice.remote, self._ice.port
-        if tx is None or sink is None or remote is None or port is None:
+        """The frames of the coming ticks: encoded and protected in a row, sent by the clock."""
+        sink = self._sink
+        if sink is None or not self._speaking.room:
             return
         at = self._clock()
-        to_ear = FAR_BUFFER + (self._sender.rtt or 0.0) / 2
         look_at, between = self._look_at, self._between_looks(sink)
-        for packet in self._sender.prepare(frames, at):
+        for send in self._speaking.prepare(frames, at):
             at += PTIME
-            self._in_flight.append(at + to_ear)
-            send = partial(port.sendto, tx.protect(packet), remote)
             if at >= look_at:
                 look_at = at + between
-                send = partial(self._send_and_look, send)
-            sink.ahead.append(send)
+                sink.ahead.append(partial(self._send_and_look, send))
+            else:
+                sink.ahead.append(send)
 
     def _send_and_look(self, send: Callable[[], None]) -> None:
         now = self._clock()
@@ -257,19 +232,12 @@ class WebRtcLeg:
     def _take_back(self, sink: LegSink, unsent: int) -> list[AudioFrame]:
         """The last `unsent` that were prepared, which have not left and will not."""
         sink.ahead.clear()
-        for _ in range(unsent):
-            self._in_flight.pop()
-        return self._sender.rewind(unsent)
+        return self._speaking.take_back(unsent)
 
     def _settle(self, now: float, sink: LegSink) -> None:
         """Tell what the caller has heard by now of what was sent."""
-        in_flight = self._in_flight
-        frames = 0
-        while in_flight and in_flight[0] <= now:
-            in_flight.popleft()
-            frames += 1
-        if frames:
-            sink.played(frames * PTIME)
+        if seconds := self._speaking.heard(now):
+            sink.played(seconds)
 
     def clear(self) -> float:
         """What is prepared is taken back. What has left can't be: it counts as heard."""
@@ -277,9 +245,7 @@ class WebRtcLeg:
         if sink is None:
             return 0.0
         unsent = len(self._take_back(sink, len(sink.ahead))) * PTIME
-        on_the_way = len(self._in_flight) * PTIME
-        self._in_flight.clear()
-        if on_the_way:
+        if on_the_way := self._speaking.forget():
             sink.played(on_the_way)
         return unsent
 
@@ -345,7 +311,7 @@ class WebRtcLeg:
 
     def _connected(self) -> None:
         now = self._clock()
-        self._rx, self._tx = Srtp(self._dtls._rx_srtp), Srtp(self._dtls._tx_srtp)
+        self._rx, self._speaking.tx = Srtp(self._dtls._rx_srtp), Srtp(self._dtls._tx_srtp)
         self._media_at = now
         self._rtcp_due = now + RTCP_EVERY * random.uniform(0.1, 0.3)
         self._report_due = now + REPORT_EVERY
@@ -454,7 +420,7 @@ class WebRtcLeg:
         self._look_at = look_at if deadline is None else min(deadline, look_at)
         if now >= self._rtcp_due:
             self._rtcp_due = now + RTCP_EVERY * random.uniform(0.5, 1.5)
-            self._control_out(self._sender.report(now, self._receiver.report_block(now)))
+            self._speaking.control(self._sender.report(now, self._receiver.report_block(now)))
         rough = self._rough
         if rough is not None and rough.over(now):
             self._rough = None
@@ -487,13 +453,8 @@ class WebRtcLeg:
 
     def _last_report(self, sink: LegSink) -> None:
         """What happened since the last one would be missing from the call's account."""
-        if self._tx is not None:
+        if self._rx is not None:
             self._report(sink, self._clock())
-
-    def _control_out(self, packet: bytes) -> None:
-        remote, port = self._ice.remote, self._ice.port
-        if self._tx is not None and remote is not None and port is not None:
-            port.sendto(self._tx.protect_rtcp(packet), remote)
 
     # --- down ---
 
@@ -512,9 +473,9 @@ class WebRtcLeg:
         self._hearing.forget()
         if sink is None:
             return
-        self._take_back(sink, len(sink.ahead))
         self._last_report(sink)
         sink.gone(reason)
+        self._take_back(sink, len(sink.ahead))
         # Whoever holds us may wait for it with close(); if nobody does, it is done all the same.
         if self._closing is None:
             self._closing = asyncio.ensure_future(self._hang_up(reason))
@@ -532,13 +493,13 @@ class WebRtcLeg:
             await asyncio.wait([self._bringing_up])
         if self._chat is not None:
             await self._chat.close()
-        self._control_out(self._sender.goodbye())
-        self._rx = self._tx = None
+        self._speaking.control(self._sender.goodbye())
+        self._rx = self._speaking.tx = None
         await self._dtls.stop()
         if self._pump is not None:
             await asyncio.wait([self._pump])
         await self._ice.close()
-        self._in_flight.clear()
+        self._speaking.forget()
 
 
 async def answer(offer: Offer, mux: UdpMux, settings: WebRtcSettings, offered_at: float) -> tuple[WebRtcLeg, str]:
