@@ -23,7 +23,7 @@ from tests.legs.test_in_line import OPUS, TICKS, header, payloads
 class Line:
     """A caller's packets into a `Hearing` in fake time, looked at every 20 ms as the clock does."""
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, patience: float, place: float = 0.0) -> None:
         self.loop = asyncio.get_running_loop()
         self.sink = Listener()
         self.sink.connections = 1
@@ -32,7 +32,7 @@ class Line:
         self.begun = 0
         self.inbox = Inbox()
         self.hearing = Hearing(
-            Receiver([OPUS]), self.inbox, self.unprotect, self.loop.time, lambda: self.sink, self.fail, self.first
+            Receiver([OPUS]), self.inbox, self.unprotect, self.loop.time, lambda: self.sink, self.fail, self.first, place=place
         )
 
     def unprotect(self, datagram: bytes, at: float) -> bytes | None:
@@ -99,6 +99,24 @@ def test_waiting_changes_nothing_but_when_frames_are_heard() -> None:
         return line.frames
 
     assert clock.run(body(0.1)) == clock.run(body(0.0))
+
+
+@pytest.mark.parametrize("place", [0.0, 0.23, 0.5, 0.87])
+def test_each_call_has_its_own_place_at_which_its_packets_are_taken(place: float) -> None:
+    """Whatever has held it up, and no frame is later for it than patience allows."""
+
+    async def body() -> None:
+        line = Line(0.1, place)
+        arrivals = [(0.9 if 0.5 < n * PTIME < 0.9 else n * PTIME + 0.003, n) for n in range(150)]
+        await line.play(arrivals, 3.0)
+        heard_at = sorted({round(heard, 4) for _, heard in line.arrivals if heard > line.loop.time() - 1.5})
+        assert len(heard_at) >= 14
+        for moment in heard_at:
+            beyond = moment / 0.1 - place - round(moment / 0.1 - place)
+            assert -0.21 <= beyond <= 0.11, "from a packet's time before its place to half a one after it"
+        assert max(heard - at for at, heard in line.arrivals) <= 0.1 + PTIME
+
+    clock.run(body())
 
 
 def test_a_packet_that_does_not_come_is_not_waited_for() -> None:

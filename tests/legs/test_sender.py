@@ -223,9 +223,11 @@ def test_what_is_taken_back_was_never_there(unsent: int) -> None:
     plain, rewound = make(), make()
     send(plain, list(speech[: 50 - unsent]))
     send_in_rows(rewound, speech, 9)
+    now = (50 - unsent) * 0.02
+    assert rewound.report(now, None, unsent) == plain.report(now, None), "before it is taken back, too"
+    assert rewound.left(unsent) == (plain.packets, plain.octets) == plain.left(0)
     assert rewound.rewind(unsent) == speech[50 - unsent :]
     assert rewound.rewind(0) == []
-    now = (50 - unsent) * 0.02
     assert rewound.report(now, None) == plain.report(now, None)
     ahead, expected = (present(send(each, [None] * 60, start=now)) for each in (rewound, plain))
     assert [(p.sequence, p.timestamp, p.marker) for p in ahead] == [(p.sequence, p.timestamp, p.marker) for p in expected]

@@ -795,7 +795,12 @@ def test_prepared_packets_that_were_taken_back_leave_no_trace() -> None:
         async with webrtc_pair() as pair:
             leg, sink, now = pair.leg, pair.sink, time.monotonic()
             leg._clock = lambda: now
-            assert leg.room == speaking.AHEAD
+            rooms = []
+            for _ in range(2 * speaking.ROUND):
+                now += PTIME
+                rooms.append(leg.room)
+            assert rooms[: speaking.ROUND] == rooms[speaking.ROUND :]
+            assert set(rooms) == set(range(speaking.ROUND)), "up to its own place in the round"
             speak(leg, 9)
             assert len(sink.ahead) == 9
             for _ in range(3):
@@ -852,6 +857,34 @@ def test_there_is_no_room_ahead_where_packets_are_lost_on_purpose_or_nobody_hear
             assert pair.leg.room == 0
         async with webrtc_pair(caller=Caller(direction="sendonly")) as pair:
             assert pair.leg.room == 0
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize("end", ["clear", "close", "hang up"])
+def test_reports_count_what_has_left_and_never_less_than_before(end: str) -> None:
+    """Of ten packets four have left when a report is made; then the others are taken back."""
+
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            leg, sink, now = pair.leg, pair.sink, time.monotonic()
+            leg._clock = lambda: now
+            speak(leg, 9)
+            for _ in range(3):
+                sink.ahead.popleft()()
+            leg._report(sink, now)  # type: ignore[arg-type]
+            if end == "clear":
+                leg.clear()
+                leg._report(sink, now)  # type: ignore[arg-type]
+            elif end == "close":
+                await leg.close(EndReason.HUNG_UP_BY_API)
+            else:
+                await pair.far.hang_up()
+                await sink.until(lambda: bool(sink.reasons))
+            first, second = (note for note in sink.notes if isinstance(note, MediaReport))
+            assert (first.packets_out, second.packets_out) == (4, 0)
+            assert first.bytes_out > 100
+            assert second.bytes_out == 0
 
     asyncio.run(body())
 

@@ -32,7 +32,8 @@ class Hearing:
     """Delivers one caller's audio and keys to the sink that `sink()` names; None: nobody wants any more.
 
     `unprotect` makes an RTP packet of a datagram and the time it came, None of what is none of this caller's. `fail` takes
-    bugs; `first` is called before the first audio is delivered.
+    bugs; `first` is called before the first audio is delivered. `place`, 0 to 1: where in every stretch of the sink's patience
+    its packets are taken. Each call has its own, or calls that a stall has held up together would go on being taken all at once.
     """
 
     def __init__(
@@ -44,6 +45,8 @@ class Hearing:
         sink: Callable[[], LegSink | None],
         fail: Callable[[Exception], None],
         first: Callable[[], None],
+        *,
+        place: float = 0.0,
     ) -> None:
         self.fail = fail
         self.timer: asyncio.TimerHandle | None = None
@@ -53,6 +56,7 @@ class Hearing:
         self._clock = clock
         self._sink = sink
         self._first = first
+        self._place = place
         self._begun = False
 
     def receive(self, datagram: bytes, now: float, sink: LegSink) -> None:
@@ -62,9 +66,12 @@ class Hearing:
             self._take(sink)
             self._receive(datagram, now, sink)
         elif self._begun and (patience := sink.patience) >= LEAST_PATIENCE and self._receiver.gives_up_at is None:
-            # Half a packet's time early: the one that comes then is as old as the sink's patience allows when it is taken.
-            inbox.until = now + patience - 1.5 * PTIME
-            inbox.keeps(datagram, now)
+            until = self._waits_until(now, patience)
+            if until > now:
+                inbox.until = until
+                inbox.keeps(datagram, now)
+            else:
+                self._receive(datagram, now, sink)
         else:
             self._receive(datagram, now, sink)
 
@@ -89,6 +96,12 @@ class Hearing:
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
+
+    def _waits_until(self, now: float, patience: float) -> float:
+        """When a packet that comes is the last that one of now waits for."""
+        turn = (math.floor(now / patience - self._place) + 1 + self._place) * patience
+        # Half a packet's time early: the one that comes then is as old as the sink's patience allows when it is taken.
+        return min(turn, now + patience - PTIME) - PTIME / 2
 
     def _take(self, sink: LegSink) -> None:
         """What waits, in a row."""

@@ -35,7 +35,7 @@ from gateway.legs.webrtc.receiver import Receiver
 from gateway.legs.webrtc.report import MediaReports, Tally
 from gateway.legs.webrtc.rough import Rough
 from gateway.legs.webrtc.sender import Sender
-from gateway.legs.webrtc.speaking import Speaking
+from gateway.legs.webrtc.speaking import ROUND, Speaking
 from gateway.legs.webrtc.srtp import Srtp
 from gateway.legs.webrtc.udp_mux import UdpMux
 from gateway.media.audio import PTIME, AudioFrame
@@ -119,9 +119,16 @@ class WebRtcLeg:
         )
         self._receiver = Receiver(self.codecs, offer.audio_level_id)
         self._hearing = Hearing(
-            self._receiver, self._ice.inbox, self._unprotect, self._clock, self._listening, self.fail, self._first_heard
+            self._receiver,
+            self._ice.inbox,
+            self._unprotect,
+            self._clock,
+            self._listening,
+            self.fail,
+            self._first_heard,
+            place=random.random(),
         )
-        self._speaking = Speaking(self._sender, self._ice, to_somebody=offer.can_hear)
+        self._speaking = Speaking(self._sender, self._ice, to_somebody=offer.can_hear, place=random.randrange(ROUND))
         self._sink: LegSink | None = None  # None before start, and again when nothing more may be told
         self._early: list[tuple[bytes, float]] = []  # came before the keys, with the time; the newest of more give way
         self._rx: Srtp | None = None
@@ -196,12 +203,12 @@ class WebRtcLeg:
     @property
     def room(self) -> int:
         """A few frames of Opus; none while the loss of every packet is decided on its tick."""
-        return self._speaking.room if self._rough is None else 0
+        return self._speaking.room(self._clock()) if self._rough is None else 0
 
     def prepare(self, frames: Sequence[AudioFrame]) -> None:
         """The frames of the coming ticks: encoded and protected in a row, sent by the clock."""
         sink = self._sink
-        if sink is None or not self._speaking.room:
+        if sink is None:
             return
         at = self._clock()
         look_at, between = self._look_at, self._between_looks(sink)
@@ -420,7 +427,7 @@ class WebRtcLeg:
         self._look_at = look_at if deadline is None else min(deadline, look_at)
         if now >= self._rtcp_due:
             self._rtcp_due = now + RTCP_EVERY * random.uniform(0.5, 1.5)
-            self._speaking.control(self._sender.report(now, self._receiver.report_block(now)))
+            self._speaking.control(self._sender.report(now, self._receiver.report_block(now), len(sink.ahead)))
         rough = self._rough
         if rough is not None and rough.over(now):
             self._rough = None
@@ -437,7 +444,7 @@ class WebRtcLeg:
         return max(LOOK_EVERY, sink.patience - PTIME / 2)
 
     def _report(self, sink: LegSink, now: float) -> None:
-        sink.note(self._reports.make(self._receiver, self._sender, self.tally, now))
+        sink.note(self._reports.make(self._receiver, self._sender, self.tally, now, len(sink.ahead)))
 
     def _tell_losses(self, rough: Rough, sink: LegSink) -> None:
         restored, concealed = self._receiver.fec_seconds, self._receiver.plc_seconds

@@ -55,13 +55,17 @@ class MediaReports:
         self._at = now
         self._before = _Totals()
 
-    def make(self, receiver: Receiver, sender: Sender, tally: Tally, now: float) -> MediaReport:
-        """Everything since the last call. Ratios are None where nothing happened that they could be about."""
+    def make(self, receiver: Receiver, sender: Sender, tally: Tally, now: float, unsent: int = 0) -> MediaReport:
+        """Everything since the last call. Ratios are None where nothing happened that they could be about.
+
+        `unsent`: of the sender's prepared packets, those that have not left yet.
+        """
+        packets_out, bytes_out = sender.left(unsent)
         totals = _Totals(
             packets_in=receiver.packets,
             bytes_in=receiver.bytes,
-            packets_out=sender.packets,
-            bytes_out=sender.octets,
+            packets_out=packets_out,
+            bytes_out=bytes_out,
             lost_in=receiver.lost,
             expected_in=receiver.expected,
             lost_out=sender.lost,

@@ -66,8 +66,8 @@ class Sender:
     since 1900. `comfort_noise` is the payload type of CN (RFC 3389, 8 kHz) where the far end takes it beside G.711. The first
     sequence number and timestamp are random (RFC 3550 §5.1) unless given.
 
-    `packets` and `octets` count what was made, `lost` is the far end's count of what never came, `loss` (0 to 1), `rtt` and
-    `jitter` (seconds) are from its latest reports, None before.
+    `packets` and `octets` count what was made and not taken back; of the far end's latest reports, `lost` is its count of what
+    never came, `loss` (0 to 1), `rtt` and `jitter` (seconds) are None before the first.
     """
 
     def __init__(
@@ -219,8 +219,15 @@ class Sender:
         self.octets += len(payload)
         return RTP_HEADER.pack(0x80, payload_type, sequence, timestamp, self.ssrc) + payload
 
-    def report(self, now: float, received: ReportBlock | None) -> bytes:
-        """A compound RTCP packet with our SR (an RR before the first packet), what we `received`, and our CNAME."""
+    def left(self, unsent: int) -> tuple[int, int]:
+        """Packets, and bytes of their payloads, but for the last `unsent` of the prepared ones: what never goes down."""
+        return self.packets - unsent, self.octets - sum(size for _, size in self._prepared[len(self._prepared) - unsent :])
+
+    def report(self, now: float, received: ReportBlock | None, unsent: int = 0) -> bytes:
+        """A compound RTCP packet with our SR (an RR before the first packet), what we `received`, and our CNAME.
+
+        `unsent`: of the prepared packets, those that have not left yet.
+        """
         blocks = () if received is None else (received,)
         if self._due is None or not self.packets:
             opening = build_rr(ReceiverReport(self.ssrc, blocks))
@@ -228,7 +235,7 @@ class Sender:
             # `_timestamp` is that of the tick due at `_due`: the grid, not the moment a late tick really ran.
             timestamp = self._timestamp + round((now - self._due) * self.codec.clock_rate) & 0xFFFFFFFF
             ntp = ntp_timestamp(now + self._ntp_offset)
-            opening = build_sr(SenderReport(self.ssrc, ntp, timestamp, self.packets, self.octets, blocks))
+            opening = build_sr(SenderReport(self.ssrc, ntp, timestamp, *self.left(unsent), blocks))
         return opening + build_sdes(self.ssrc, self.cname)
 
     def goodbye(self) -> bytes:

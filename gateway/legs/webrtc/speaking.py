@@ -21,19 +21,27 @@ AHEAD = 9
 """Frames made ready along with one, 180 ms: a barge-in throws the work away, and a change of the caller's address comes too late
 for them."""
 
+ROUND = AHEAD + 1
+"""Ticks."""
+
 FAR_BUFFER = 0.06
 """Seconds that a browser's jitter buffer adds on a quiet network, before what we sent is heard."""
 
 
 class Speaking:
-    """The outbound half of one leg, with its socket. `to_somebody`: the far end takes audio at all."""
+    """The outbound half of one leg, with its socket. `to_somebody`: the far end takes audio at all.
 
-    def __init__(self, sender: Sender, ice: MuxConnection, *, to_somebody: bool) -> None:
+    `place`, 0 to `AHEAD`: on which tick of every round its frames are made ready. Each call has its own, or calls that a stall
+    has held up together would go on being busy all at once.
+    """
+
+    def __init__(self, sender: Sender, ice: MuxConnection, *, to_somebody: bool, place: int = 0) -> None:
         self.tx: Srtp | None = None
         """None before the keys, and again at the end: nothing is sent."""
         self._sender = sender
         self._ice = ice
         self._to_somebody = to_somebody
+        self._place = place
         self._in_flight: deque[float] = deque()  # when each frame is heard; a second of it at most
 
     def send(self, frame: AudioFrame | None, now: float, rough: Rough | None) -> None:
@@ -52,18 +60,16 @@ class Speaking:
         if frame is not None:
             self._in_flight.append(now + FAR_BUFFER + (self._sender.rtt or 0.0) / 2)
 
-    @property
-    def room(self) -> int:
-        """Frames that `prepare` would take: a few of Opus, when there is somebody to hear them."""
-        return (
-            AHEAD if self._to_somebody and self._sender.prepares and self.tx is not None and self._ice.remote is not None else 0
-        )
+    def room(self, now: float) -> int:
+        """Frames that `prepare` would take: a few of Opus, up to this call's place in the round, when somebody hears them."""
+        if not self._to_somebody or not self._sender.prepares or self.tx is None or self._ice.remote is None:
+            return 0
+        return AHEAD - (int(now / PTIME) + self._place) % ROUND
 
     def prepare(self, frames: Iterable[AudioFrame], now: float) -> list[Callable[[], None]]:
-        """Make the packets of the ticks after this one, which was at `now`; gives what sends each. Only where there is `room`."""
+        """Make the packets of the ticks after this one, which was at `now`; gives what sends each."""
         tx, remote, port = self.tx, self._ice.remote, self._ice.port
-        assert tx is not None, "there is room"
-        if remote is None or port is None:
+        if tx is None or remote is None or port is None:
             return []
         send, protect, in_flight = port.sendto, tx.protect, self._in_flight
         heard_at = now + FAR_BUFFER + (self._sender.rtt or 0.0) / 2
