@@ -861,6 +861,24 @@ def test_there_is_no_room_ahead_where_packets_are_lost_on_purpose_or_nobody_hear
     asyncio.run(body())
 
 
+def test_what_is_ready_and_overdue_has_not_been_heard() -> None:
+    """The clock is 0.3 s behind without having given up: of nine frames two leave, and a barge-in takes seven back."""
+
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            leg, sink, now = pair.leg, pair.sink, time.monotonic()
+            leg._clock = lambda: now
+            speak(leg, 9)
+            now += 0.3
+            sink.ahead.popleft()()
+            sink.ahead.popleft()()
+            assert sink.played_seconds == pytest.approx(3 * PTIME), "looked at with the second"
+            assert leg.clear() == pytest.approx(7 * PTIME)
+            assert sink.played_seconds == pytest.approx(3 * PTIME)
+
+    asyncio.run(body())
+
+
 @pytest.mark.parametrize("end", ["clear", "close", "hang up"])
 def test_reports_count_what_has_left_and_never_less_than_before(end: str) -> None:
     """Of ten packets four have left when a report is made; then the others are taken back."""

@@ -243,7 +243,7 @@ class WebRtcLeg:
 
     def _settle(self, now: float, sink: LegSink) -> None:
         """Tell what the caller has heard by now of what was sent."""
-        if seconds := self._speaking.heard(now):
+        if seconds := self._speaking.heard(now, len(sink.ahead)):
             sink.played(seconds)
 
     def clear(self) -> float:

@@ -86,11 +86,12 @@ class Speaking:
             self._in_flight.pop()
         return self._sender.rewind(unsent)
 
-    def heard(self, now: float) -> float:
-        """Seconds that the caller has heard by now of what was sent, each told once."""
+    def heard(self, now: float, unsent: int) -> float:
+        """Seconds that the caller has heard by now of what was sent, each told once. `unsent`: prepared frames, perhaps overdue,
+        that have not left."""
         in_flight = self._in_flight
         frames = 0
-        while in_flight and in_flight[0] <= now:
+        while len(in_flight) > unsent and in_flight[0] <= now:
             in_flight.popleft()
             frames += 1
         return frames * PTIME
