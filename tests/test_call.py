@@ -407,7 +407,7 @@ def test_an_answer_cut_off_by_the_end_of_the_call_is_accounted_for_to_the_last_f
             stage.call.ahead.clear()  # as a leg does
         else:
             stage.call.hang_up(EndReason.HUNG_UP_BY_API)
-        await stage.ended()
+        await clock.until(lambda: not len(stage.registry), 60)
         (turn,) = stage.turns()
         assert turn.heard == pytest.approx(len(stage.leg.heard()) / 48_000)
         assert turn.heard + turn.unheard == pytest.approx(5.0)
