@@ -265,7 +265,7 @@ class Call:
         self.hang_up(EndReason.CRASHED, "ended without a reason")  # only if nobody has given one: the first wins
         reason, detail = self._ending.said.result()
         end = TurnEnd.ERROR if reason.result == "server_error" else TurnEnd.SESSION_CLOSED
-        self._mouth.close(end, self._unplayed or len(self.ahead) * PTIME)
+        self._mouth.close(end, self.leg.clear() if self.leg is not None else self._unplayed)
         self._report(self._loop.time())
         if self.leg is not None:
             await self.leg.close(reason)
@@ -319,7 +319,8 @@ class Call:
                 case AudioOut():
                     self._mouth.audio(event, self._ear.last_speech_at)
                 case ModelInterrupted(at=at):
-                    cut_off = self._mouth.interrupted(self._loop.time(), at, self.leg.clear() if self.leg else 0.0)
+                    unplayed, self._unplayed = self.leg.clear() if self.leg else self._unplayed, 0.0
+                    cut_off = self._mouth.interrupted(self._loop.time(), at, unplayed)
                     if cut_off is not None:
                         self._feed.cut_off(cut_off)
                 case OutputTranscript(text=text):

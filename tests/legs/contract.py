@@ -258,6 +258,7 @@ async def the_caller_hangs_up(pair: Pair) -> None:
             await pair.far.hang_up()
             await pair.sink.until(lambda: bool(pair.sink.reasons))
         assert pair.sink.reasons[0] in (EndReason.CALLER_GONE, EndReason.CALLER_HUNG_UP)
+        assert pair.leg.room == 0, "there is nobody to prepare anything for"
         await pair.leg.close(EndReason.CALLER_GONE)
         pair.leg.send(None)
     assert len(pair.sink.reasons) == 1

@@ -918,6 +918,7 @@ def test_what_was_prepared_does_not_outlive_the_leg() -> None:
             await pair.far.hang_up()
             await pair.sink.until(lambda: bool(pair.sink.reasons))
             assert not pair.sink.ahead
+            assert pair.sink.played_seconds == pytest.approx(PTIME), "what has left counts as heard"
 
     asyncio.run(body())
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import math
 import random
 import secrets
 import time
@@ -203,7 +204,7 @@ class WebRtcLeg:
     @property
     def room(self) -> int:
         """A few frames of Opus; none while the loss of every packet is decided on its tick."""
-        return self._speaking.room(self._clock()) if self._rough is None else 0
+        return self._speaking.room(self._clock()) if self._rough is None and self._sink is not None else 0
 
     def prepare(self, frames: Sequence[AudioFrame]) -> None:
         """The frames of the coming ticks: encoded and protected in a row, sent by the clock."""
@@ -211,6 +212,8 @@ class WebRtcLeg:
         if sink is None:
             return
         at = self._clock()
+        # Looks are planned before what will wait then is known: a caller who stops sending meanwhile is waited for up to twice
+        # the sink's patience. To plan them anew would cost every call more than that is worth.
         look_at, between = self._look_at, self._between_looks(sink)
         for send in self._speaking.prepare(frames, at):
             at += PTIME
@@ -481,6 +484,7 @@ class WebRtcLeg:
         if sink is None:
             return
         self._last_report(sink)
+        self._settle(math.inf, sink)  # what has left counts as heard
         sink.gone(reason)
         self._take_back(sink, len(sink.ahead))
         # Whoever holds us may wait for it with close(); if nobody does, it is done all the same.
