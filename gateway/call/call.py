@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 
@@ -429,13 +429,17 @@ class Call:
 
     def hear(self, frame: AudioFrame) -> None:
         """The caller's audio, 16 kHz, continuous."""
+        self.hear_row((frame,))
+
+    def hear_row(self, frames: Sequence[AudioFrame]) -> None:
+        """`hear` for several in a row."""
         if self._lifecycle.over:
             return
         if not self._heard_first:
             self._heard_first = True
             self._check_set_up(self._loop.time())
-        voice, ready = self._ear.hear(frame, self._mouth.speaking)
-        if voice is not None:
+        voices, ready = self._ear.hear_row(frames, self._mouth.speaking)
+        for voice in voices:
             self._voice_changed(voice)
         if ready:
             self._feed.wake()

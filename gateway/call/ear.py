@@ -6,7 +6,7 @@ Holds the uplink. Plain calls from the leg put in (`hear`), the feeder takes out
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from gateway.media.audio import MODEL_INPUT_RATE, SAMPLE_BYTES, AudioFrame
@@ -24,14 +24,14 @@ HELD = 2.0
 
 
 class Heard(NamedTuple):
-    """What a frame changed."""
+    """What a frame changed, or a row of them."""
 
-    voice: Voice | None
+    voices: Sequence[Voice]
     ready: bool
     """The feeder should look."""
 
 
-_NOTHING, _READY = Heard(None, False), Heard(None, True)  # nearly all frames change one of these
+_NOTHING, _READY = Heard((), False), Heard((), True)  # nearly all frames change one of these
 
 
 class Ear:
@@ -79,11 +79,19 @@ class Ear:
 
     def hear(self, frame: AudioFrame, answering: bool = False) -> Heard:
         """The caller's audio, continuous. `answering`: an answer is being spoken, so nobody waits for one."""
-        voice = self._vad.push(frame)
+        return self.hear_row((frame,), answering)
+
+    def hear_row(self, frames: Sequence[AudioFrame], answering: bool = False) -> Heard:
+        """`hear` for several in a row."""
         if self._gate is None:
-            ready = self.uplink.push(frame)
+            voices = self._vad.push_row(frames)
+            ready = self.uplink.push_row(frames)
         else:
-            ready = self._pass_on(self._gate.hear(frame, self._is_of_a_turn(frame, self._gate)))
+            voices, ready = [], False
+            for frame in frames:
+                if (voice := self._vad.push(frame)) is not None:
+                    voices.append(voice)
+                ready = self._pass_on(self._gate.hear(frame, self._is_of_a_turn(frame, self._gate))) or ready
         # Just fallen silent: the service counts the silence it has been sent, and the answer waits for that. One that is still
         # being spoken was not for this: the next has to wait for its end anyway.
         silent = self._vad.fell_silent and not answering
@@ -92,7 +100,7 @@ class Ear:
         self._silent = silent
         if self._held:
             self.uplink.shorten(HELD)
-        return Heard(voice, ready) if voice is not None else _READY if ready else _NOTHING
+        return Heard(voices, ready) if voices else _READY if ready else _NOTHING
 
     def hold(self, held: bool) -> bool:
         """Keep back what is heard from now on, or let it go. True when the feeder should look."""

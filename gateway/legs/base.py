@@ -27,8 +27,8 @@ class LegSink(Protocol):
 
     @property
     def patience(self) -> float:
-        """Seconds by which `hear` may be called late, with several frames in a row: a worker near capacity saves by it. Next
-        to nothing while the caller's silence is what an answer waits for. A leg need not make use of it."""
+        """Seconds by which `hear_row` may be called late, with several frames: a worker near capacity saves by it. Next to
+        nothing while the caller's silence is what an answer waits for. A leg need not make use of it."""
 
     @property
     def ahead(self) -> deque[Callable[[], None]]:
@@ -43,6 +43,9 @@ class LegSink(Protocol):
 
     def hear(self, frame: AudioFrame) -> None:
         """A stretch of the caller's audio: PCM16 mono at 16 kHz, continuous (gaps already concealed)."""
+
+    def hear_row(self, frames: Sequence[AudioFrame]) -> None:
+        """`hear` for several in a row, where they come together anyway: cheaper than one after the other."""
 
     def digit(self, digit: str, seconds: float) -> None:
         """A DTMF digit (`0-9*#A-D`) was pressed for `seconds`."""

@@ -8,6 +8,7 @@ message, up to `MAX_MESSAGE`. When nobody takes, the oldest frames give way: lat
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from gateway.media.audio import MODEL_INPUT_RATE, SAMPLE_BYTES, AudioFrame
@@ -90,8 +91,12 @@ class Uplink:
 
     def push(self, frame: AudioFrame) -> bool:
         """Add a frame. True when a chunk is ready: wake the feeder."""
-        self._frames.append(frame)
-        waiting = self._bytes = self._bytes + len(frame.pcm)
+        return self.push_row((frame,))
+
+    def push_row(self, frames: Sequence[AudioFrame]) -> bool:
+        """`push` for several in a row."""
+        self._frames.extend(frames)
+        waiting = self._bytes = self._bytes + sum([len(frame.pcm) for frame in frames])
         if waiting > self._limit:
             self._shorten(self._limit)
             return self.ready

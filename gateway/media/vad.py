@@ -11,12 +11,13 @@ each noise three times (`python -m tests.bench.edges`), edges within 60 ms befor
 and 100 %, brown 99 and 100 %; at 10 dB white 95.1 and 95.6 %, pink 96.1 and 97.5 %, brown 94.1 and 98.5 %. False starts at most
 0.13 a minute. Most of the misses are ends in a weak consonant under white noise at 10 dB, of which 90 % are found.
 
-The spectrum is two products with a small constant matrix, cheaper than numpy's FFT at this size: a block costs about 5 µs.
+The spectrum is a product with a small constant matrix, cheaper than numpy's FFT at this size: a block costs about 4 µs.
 """
 
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from itertools import pairwise
 from math import inf, log
 
@@ -99,27 +100,46 @@ def _matrices() -> tuple[np.ndarray, np.ndarray]:
 
 _BASIS, _BANDS = _matrices()
 
-# One block is worked on at a time, so all callers share what holds it on its way to powers, and it stays in the cache.
-_SAMPLES = np.zeros(_BLOCK, np.int16)
+ROW = 5
+"""Blocks whose powers are computed together at most: what waits for each other near capacity."""
+
+# One row is worked on at a time, so all callers share what holds it on its way to powers, and it stays in the cache.
+_SAMPLES = np.zeros(_BLOCK * ROW, np.int16)
 _PCM = _SAMPLES.data.cast("B")
-_FLOATS = np.zeros(_BLOCK, np.float32)
-_FIRST, _SECOND = _FLOATS[:_HALF], _FLOATS[_HALF:]
-_SQUARES_AND_ONE = np.ones(_BANDS.shape[1], np.float32)
-_SQUARES = _SQUARES_AND_ONE[:-1]
+_FLOATS = np.zeros(_BLOCK * ROW, np.float32)
+_HALVES = _FLOATS.reshape(2 * ROW, _HALF)
+_FIRST, _SECOND = _HALVES[:2]
+_SQUARES_AND_ONE = np.ones((ROW, _BANDS.shape[1]), np.float32)
+_ONLY = _SQUARES_AND_ONE[0]
+_SQUARES = _ONLY[:-1]
 _OF_FIRST, _OF_SECOND = np.split(_SQUARES, 2)
 _POWERS = np.zeros(len(_BANDS), np.float32)
+_PARTS = np.zeros((2 * ROW, _BASIS.shape[1]), np.float32)
+_PARTS_BY_BLOCK = _PARTS.reshape(ROW, -1)
+_SQUARES_OF_ROW = _SQUARES_AND_ONE[:, :-1]
+_BY_BLOCK = _BANDS.T.copy()
 
 
 def band_powers(pcm: bytes) -> list[float]:
     """Power per bin of a block of 20 ms, by band, `QUIETEST` included. Not for several threads at once."""
-    _PCM[:] = pcm
-    _FLOATS[...] = _SAMPLES
+    _PCM[:_SIZE] = pcm
+    _FLOATS[:_BLOCK] = _SAMPLES[:_BLOCK]
     # Two products with a vector take half the time of one with a matrix of two rows; the method is cheaper than the function.
     _FIRST.dot(_BASIS, _OF_FIRST)
     _SECOND.dot(_BASIS, _OF_SECOND)
     np.square(_SQUARES, _SQUARES)
-    by_band: list[float] = _BANDS.dot(_SQUARES_AND_ONE, _POWERS).tolist()
+    by_band: list[float] = _BANDS.dot(_ONLY, _POWERS).tolist()
     return by_band
+
+
+def row_powers(pcm: bytes) -> list[list[float]]:
+    """`band_powers` of `ROW` blocks in a row: a third cheaper for each."""
+    _PCM[:] = pcm
+    _FLOATS[...] = _SAMPLES
+    _HALVES.dot(_BASIS, _PARTS)
+    np.square(_PARTS_BY_BLOCK, _SQUARES_OF_ROW)
+    by_block: list[list[float]] = _SQUARES_AND_ONE.dot(_BY_BLOCK).tolist()
+    return by_block
 
 
 class VoiceActivity:
@@ -165,10 +185,22 @@ class VoiceActivity:
             changed = self._block(pcm[begin : begin + _SIZE], frame.at - after) or changed
         return changed
 
+    def push_row(self, frames: Sequence[AudioFrame]) -> list[Voice]:
+        """`push` for several in a row: all that they decided."""
+        if len(frames) == ROW and not self._rest and frames[0].pcm is not frames[-1].pcm:
+            pcm = b"".join([frame.pcm for frame in frames])
+            if len(pcm) == ROW * _SIZE and all([len(frame.pcm) == _SIZE for frame in frames]):
+                found = [self._judge(powers, frame.at) for powers, frame in zip(row_powers(pcm), frames, strict=True)]
+                return [change for change in found if change is not None]
+        return [change for frame in frames if (change := self.push(frame)) is not None]
+
     def _block(self, pcm: bytes, at: float) -> Voice | None:
         if pcm is not self._pcm:  # a receiver says silence that it has not decoded with one and the same frame
             self._pcm, self._powers = pcm, band_powers(pcm)
-        if self._is_speech(self._powers):
+        return self._judge(self._powers, at)
+
+    def _judge(self, powers: list[float], at: float) -> Voice | None:
+        if self._is_speech(powers):
             self._run += 1
             if self._run >= ONSET or (self.speaking and self._silence < NEAR):
                 self._silence = 0.0

@@ -39,8 +39,7 @@ class Talker:
 
     def sound(self, pcm: bytes) -> list[Voice]:
         """This sound."""
-        found = [self.ear.hear(AudioFrame(each, RATE, self.tick())).voice for each in frames(pcm, RATE)]
-        return [voice for voice in found if voice is not None]
+        return [voice for each in frames(pcm, RATE) for voice in self.ear.hear(AudioFrame(each, RATE, self.tick())).voices]
 
     def press(self, seconds: float) -> range:
         """Hold the button for so long; the numbers of the frames."""

@@ -11,7 +11,7 @@ import contextlib
 import os
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -61,6 +61,10 @@ class Listener:
         if self.bug is not None:
             raise self.bug
         self.frames.append(frame)
+
+    def hear_row(self, frames: Sequence[AudioFrame]) -> None:
+        for frame in frames:
+            self.hear(frame)
 
     def digit(self, digit: str, seconds: float) -> None:
         self._alive()

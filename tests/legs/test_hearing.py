@@ -11,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.legs.webrtc.hearing import Hearing
-from gateway.legs.webrtc.inbox import MAX_WAITING, Inbox
+from gateway.legs.webrtc.inbox import MAX_WAITING, Inbox, Waiting
 from gateway.legs.webrtc.receiver import Receiver
 from gateway.media.audio import PTIME, AudioFrame
-from gateway.media.jitter import STALL
 from tests import clock
 from tests.legs.contract import Listener
 from tests.legs.test_in_line import OPUS, TICKS, header, payloads
@@ -30,9 +29,17 @@ class Line:
         self.sink.patience = patience
         self.arrivals: list[tuple[float, float]] = []  # (frame's `at`, when it was heard)
         self.begun = 0
-        self.inbox = Inbox()
+        self.inbox, self.waiting = Inbox(), Waiting()
         self.hearing = Hearing(
-            Receiver([OPUS]), self.inbox, self.unprotect, self.loop.time, lambda: self.sink, self.fail, self.first, place=place
+            Receiver([OPUS]),
+            self.inbox,
+            self.waiting,
+            self.unprotect,
+            self.loop.time,
+            lambda: self.sink,
+            self.fail,
+            self.first,
+            place=place,
         )
 
     def unprotect(self, datagram: bytes, at: float) -> bytes | None:
@@ -58,8 +65,11 @@ class Line:
         self.arrivals += [(frame.at, self.loop.time()) for frame in self.frames[heard:]]
 
     def look(self) -> None:
-        heard = len(self.frames)
-        self.hearing.look(self.loop.time(), self.sink)
+        heard, now = len(self.frames), self.loop.time()
+        while (overdue := self.waiting.next_due(now)) is not None:  # as the mux does
+            due, reader = overdue
+            reader.overdue(due)
+        self.hearing.look(now, self.sink)
         self.arrivals += [(frame.at, self.loop.time()) for frame in self.frames[heard:]]
 
     async def play(self, packets: Sequence[tuple[float, int]], seconds: float) -> None:
@@ -191,8 +201,24 @@ def test_a_burst_does_not_wait_without_bound() -> None:
         for number in range(1, taken + 2):
             line.packet(number)
         assert len(line.frames) == 1 + taken, "one waits"
-        assert line.hearing.deadline == pytest.approx(line.loop.time() + 0.1, abs=0.011)
+        await asyncio.sleep(0.1 + PTIME / 2)
+        line.look()
+        assert len(line.frames) == 2 + taken, "nothing has followed it"
+
+    clock.run(body())
+
+
+def test_nobody_is_told_what_waited_for_a_call_that_is_over() -> None:
+    async def body() -> None:
+        line = Line(0.1)
+        await line.play(in_time(3), 0.05)
         line.hearing.forget()
-        assert line.hearing.deadline == pytest.approx(line.loop.time() + STALL), "nobody wants it any more"
+        line.packet(3)
+        heard = len(line.frames)
+        line.sink = None  # type: ignore[assignment]
+        while (overdue := line.waiting.next_due(line.loop.time() + 1.0)) is not None:
+            due, reader = overdue
+            reader.overdue(due)
+        assert heard == 1, "the first; and one waits"
 
     clock.run(body())

@@ -184,6 +184,43 @@ def test_media_waits_in_the_inbox_as_long_as_its_reader_says_and_nothing_else_do
     on_mux(body)
 
 
+class FakeReader:
+    """Remembers when it was called; raises the first time."""
+
+    def __init__(self) -> None:
+        self.called: list[float] = []
+        self.failed: list[Exception] = []
+
+    def overdue(self, due: float) -> None:
+        self.called.append(due)
+        if len(self.called) == 1:
+            raise LookupError("a bug")
+
+    def fail(self, exc: Exception) -> None:
+        self.failed.append(exc)
+
+
+def test_who_waits_is_called_when_it_is_due_and_once_however_others_fare() -> None:
+    async def body(mux: UdpMux) -> None:
+        one, other, member = FakeReader(), FakeReader(), FakeMember()
+        mux.join(member)
+        now = mux.clock()
+        for due, reader in ((now + 3_600.0, one), (now - 2.0, one), (now - 3.0, other), (now - 1.0, one)):
+            mux.waiting.until(due, reader)
+        mux.read()
+        assert one.called == [now - 2.0, now - 1.0]
+        assert other.called == [now - 3.0]
+        assert [len(each.failed) for each in (one, other)] == [1, 1]
+        mux.read()
+        assert len(one.called) == 2
+        assert mux.waiting.next_due(now + 7_200.0) == (now + 3_600.0, one)
+        mux.waiting.until(now + 3_600.0, one)
+        mux.leave(member)
+        assert mux.waiting.next_due(now + 7_200.0) is None, "nobody is left who could wait"
+
+    on_mux(body)
+
+
 def test_a_wrong_password_gets_neither_in_nor_an_answer() -> None:
     async def body(mux: UdpMux) -> None:
         member, stranger = FakeMember(), Stranger(mux)

@@ -754,9 +754,9 @@ def test_a_packet_leaves_in_the_call_that_sends_it() -> None:
     asyncio.run(body())
 
 
-@pytest.mark.parametrize(("patience", "most"), [(0.0, 1), (0.02, 1), (0.1, 4)])
+@pytest.mark.parametrize(("patience", "most"), [(0.0, 1), (0.02, 1), (0.06, 2), (0.1, 9)])
 def test_what_was_heard_is_told_soon_and_in_silence_at_once(patience: float, most: int) -> None:
-    """Within a tick, and within its patience for a sink that has some."""
+    """Within a tick, within its patience for a sink that has some, and near capacity within a round."""
 
     async def body() -> None:
         async with webrtc_pair() as pair:
@@ -875,6 +875,31 @@ def test_what_is_ready_and_overdue_has_not_been_heard() -> None:
             assert sink.played_seconds == pytest.approx(3 * PTIME), "looked at with the second"
             assert leg.clear() == pytest.approx(7 * PTIME)
             assert sink.played_seconds == pytest.approx(3 * PTIME)
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize(("patience", "looks"), [(0.02, 3), (0.1, 0)])
+def test_near_capacity_a_call_that_is_answered_is_looked_at_once_in_a_round(patience: float, looks: int) -> None:
+    async def body() -> None:
+        async with webrtc_pair() as pair:
+            leg, sink, now = pair.leg, pair.sink, time.monotonic()
+            leg._clock = lambda: now
+            sink.patience = patience
+            speak(leg, 9)
+            told = sink.played_seconds
+            found = 0
+            while sink.ahead:
+                now += PTIME
+                sink.ahead.popleft()()
+                found += sink.played_seconds > told
+                told = sink.played_seconds
+            assert found == looks
+            now += PTIME
+            leg.send(None)
+            now += 1.0
+            leg.send(None)
+            assert sink.played_seconds == pytest.approx(10 * PTIME)
 
     asyncio.run(body())
 

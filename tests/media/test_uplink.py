@@ -118,15 +118,16 @@ def test_clear_forgets_without_counting_a_drop() -> None:
     st.lists(
         st.tuples(st.sampled_from([0.01, 0.02, 0.03, 0.06]), st.sampled_from(["", "take", "some", "hurry", "again"])),
         max_size=120,
-    )
+    ),
+    st.integers(1, 7),
 )
-def test_order_is_kept_and_every_byte_is_taken_waiting_or_dropped(steps: list[tuple[float, str]]) -> None:
+def test_order_is_kept_and_every_byte_is_taken_waiting_or_dropped(steps: list[tuple[float, str]], row: int) -> None:
     uplink = Uplink(chunk=0.06, limit=0.3)
     pushed = taken = b""
     for number, (seconds, then) in enumerate(steps):
-        one = frame(number, seconds)
-        pushed += one.pcm
-        uplink.push(one)
+        together = [frame(number + each, seconds) for each in range(row)]
+        pushed += b"".join(one.pcm for one in together)
+        assert uplink.push_row(together) == uplink.ready
         assert uplink.backlog <= 0.3
         if then in {"hurry", "again"}:
             uplink.hurry(again=then == "again")

@@ -207,7 +207,14 @@ def test_powers_are_those_of_the_plain_sum(level: int) -> None:
     bins = {hz: np.mean(np.abs(halves @ np.exp(2j * np.pi * hz * time)) ** 2) for hz in vad._HZ}
     bounds = zip(vad._EDGES, vad._EDGES[1:], strict=False)
     expected = [np.mean([power for hz, power in bins.items() if low < hz <= high]) for low, high in bounds]
-    assert vad.band_powers(block) == pytest.approx([power + vad.QUIETEST for power in expected], rel=1e-4)
+    powers = pytest.approx([power + vad.QUIETEST for power in expected], rel=1e-4)
+    assert vad.band_powers(block) == powers
+    for place in range(vad.ROW):
+        row = [pcm16(noise("white", 320, number) * 2_000) for number in range(vad.ROW)]
+        row[place] = block
+        in_a_row = vad.row_powers(b"".join(row))
+        assert len(in_a_row) == vad.ROW
+        assert in_a_row[place] == powers
 
 
 class Plain:
@@ -261,6 +268,29 @@ def test_judgement_is_the_plain_one(seed: int) -> None:
         assert voice._noise == pytest.approx(list(plain.noise))
         found += expected
     assert 200 < found < 1_200
+
+
+@pytest.mark.parametrize("odd", [0, 1], ids=["blocks", "with other lengths"])
+def test_a_row_is_judged_as_its_frames_one_by_one(odd: int) -> None:
+    """Rows of any length; among them digital silence, the same frame again and again, and frames that are no whole blocks."""
+    noisy = pcm16(clean()[: RATE * 30] + noise("pink", RATE * 30, 1) * LEVEL / 10)
+    rng = np.random.default_rng(7)
+    one, row = VoiceActivity(), VoiceActivity()
+    same = silence(RATE, 0.02)
+    at, begin = 0.0, 0
+    found: list[list[Voice]] = []
+    while begin + 20 * 640 < len(noisy):
+        frames = []
+        for _ in range(rng.choice([1, 2, 4, vad.ROW, vad.ROW, vad.ROW, 17])):
+            size = 640 + 320 * odd * int(rng.integers(0, 40) == 0)
+            pcm = same if begin // 640 % 200 < 50 else noisy[begin : begin + size]
+            at, begin = at + len(pcm) / 32_000, begin + len(pcm)
+            frames.append(AudioFrame(pcm, RATE, at))
+        found.append([change for frame in frames if (change := one.push(frame)) is not None])
+        assert row.push_row(frames) == found[-1]
+        assert (row.speaking, row.fell_silent) == (one.speaking, one.fell_silent)
+        assert (row.began_at, row.last_speech_at) == (one.began_at, one.last_speech_at)
+    assert sum(map(len, found)) > 4
 
 
 def test_callers_do_not_disturb_one_another() -> None:

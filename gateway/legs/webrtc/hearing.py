@@ -11,11 +11,11 @@ call one after another cost a quarter less than five of a hundred calls in turn,
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
+from math import floor
 
 from gateway.legs.base import LegSink
-from gateway.legs.webrtc.inbox import Inbox
+from gateway.legs.webrtc.inbox import Inbox, Waiting
 from gateway.legs.webrtc.receiver import Receiver
 from gateway.legs.webrtc.udp_mux import guarded
 from gateway.media.audio import PTIME, AudioFrame
@@ -40,6 +40,7 @@ class Hearing:
         self,
         receiver: Receiver,
         inbox: Inbox,
+        waiting: Waiting,
         unprotect: Callable[[bytes, float], bytes | None],
         clock: Callable[[], float],
         sink: Callable[[], LegSink | None],
@@ -52,6 +53,8 @@ class Hearing:
         self.timer: asyncio.TimerHandle | None = None
         self._receiver = receiver
         self._inbox = inbox
+        self._waiting = waiting
+        self._overdue_at = 0.0
         self._unprotect = unprotect
         self._clock = clock
         self._sink = sink
@@ -63,13 +66,14 @@ class Hearing:
         """An SRTP or SRTCP packet, or what looks like one, that the inbox does not keep."""
         inbox = self._inbox
         if inbox.waiting:
-            self._take(sink)
-            self._receive(datagram, now, sink)
+            self._take(sink, (datagram, now))
         elif self._begun and (patience := sink.patience) >= LEAST_PATIENCE and self._receiver.gives_up_at is None:
             until = self._waits_until(now, patience)
             if until > now:
                 inbox.until = until
                 inbox.keeps(datagram, now)
+                self._overdue_at = until + PTIME
+                self._waiting.until(self._overdue_at, self)
             else:
                 self._receive(datagram, now, sink)
         else:
@@ -78,10 +82,12 @@ class Hearing:
     @property
     def deadline(self) -> float | None:
         """Loop time at which `look` has something to do; None: nothing, as yet."""
-        due = self._receiver.deadline
-        if self._inbox.waiting:
-            return min(math.inf if due is None else due, self._inbox.until + PTIME)
-        return due
+        return self._receiver.deadline
+
+    def overdue(self, due: float) -> None:
+        """See `Reader`: nothing has followed what waits."""
+        if due == self._overdue_at and (sink := self._sink()) is not None:
+            self._take(sink)
 
     def look(self, now: float, sink: LegSink) -> None:
         """What is due without a packet; called on the call's tick too."""
@@ -99,25 +105,42 @@ class Hearing:
 
     def _waits_until(self, now: float, patience: float) -> float:
         """When a packet that comes is the last that one of now waits for."""
-        turn = (math.floor(now / patience - self._place) + 1 + self._place) * patience
+        turn = (floor(now / patience - self._place) + 1 + self._place) * patience
         # Half a packet's time early: the one that comes then is as old as the sink's patience allows when it is taken.
         return min(turn, now + patience - PTIME) - PTIME / 2
 
-    def _take(self, sink: LegSink) -> None:
-        """What waits, in a row."""
-        for datagram, at in self._inbox.take():
-            self._receive(datagram, at, sink)
+    def _take(self, sink: LegSink, *last: tuple[bytes, float]) -> None:
+        """What waits, in a row, and what came `last`."""
+        unprotect, in_line = self._unprotect, self._receiver.in_line
+        row: list[AudioFrame] = []
+        for datagram, at in (*self._inbox.take(), *last):
+            packet = unprotect(datagram, at)
+            if packet is None:
+                continue
+            frame = in_line(packet, at)
+            if frame is not None:
+                row.append(frame)
+                continue
+            if row:
+                sink.hear_row(row)
+                row = []
+            self._out_of_line(packet, at, sink)
+        if row:
+            sink.hear_row(row)
 
     def _receive(self, datagram: bytes, now: float, sink: LegSink) -> None:
         packet = self._unprotect(datagram, now)
         if packet is None:
             return
-        receiver = self._receiver
-        frame = receiver.in_line(packet, now)
-        if frame is not None and self._begun:
+        frame = self._receiver.in_line(packet, now) if self._begun else None
+        if frame is not None:
             sink.hear(frame)  # and nothing is held back
-            return
-        heard = (frame,) if frame is not None else receiver.out_of_line(packet, now)
+        else:
+            self._out_of_line(packet, now, sink)
+
+    def _out_of_line(self, packet: bytes, now: float, sink: LegSink) -> None:
+        receiver = self._receiver
+        heard = receiver.out_of_line(packet, now)
         if heard:
             if not self._begun:
                 self._begun = True

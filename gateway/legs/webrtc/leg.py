@@ -62,10 +62,14 @@ MAX_EARLY = 64
 """Media datagrams kept that came before the keys: a caller whose side of the handshake is done speaks at once, and those are the
 first words. More than a second of them is no overlap of two handshakes."""
 
-LOOK_EVERY = 1.5 * PTIME
-"""Seconds between two looks at all that is not this tick's packet: on every second tick, for a patient sink more seldom. What
-is known to be due earlier is looked at when it is. What becomes due meanwhile is not due so soon: a pause goes on 60 ms after its
-last packet, and a hole has a timer of its own."""
+LOOK_EVERY, LOOK_SELDOM = 1.5 * PTIME, (ROUND - 0.5) * PTIME
+"""Seconds between two looks at all that is not this tick's packet: on every second tick, for a patient sink more seldom, and
+once in a round of prepared frames while an answer is spoken to one as patient as `PATIENT`. What is known to be due earlier is
+looked at when it is. What becomes due meanwhile is not due so soon: a pause goes on 60 ms after its last packet, and during an
+answer nobody waits for that; a hole has a timer of its own."""
+
+PATIENT = 3.5 * PTIME
+"""Seconds: near capacity, where a look at a call costs as much as three of its packets."""
 
 _CAN = frozenset({Ability.CONTINUOUS})
 _CAN_WITH_CHAT = _CAN | {Ability.TELL}
@@ -122,6 +126,7 @@ class WebRtcLeg:
         self._hearing = Hearing(
             self._receiver,
             self._ice.inbox,
+            mux.waiting,
             self._unprotect,
             self._clock,
             self._listening,
@@ -193,7 +198,7 @@ class WebRtcLeg:
         """One frame to the caller, encoded, protected and sent before this returns."""
         now = self._clock()
         if looked := now >= self._look_at:
-            self._look_after(now)
+            self._look_after(now, answering=frame is not None)
         sink = self._sink
         if sink is None:
             return
@@ -212,9 +217,7 @@ class WebRtcLeg:
         if sink is None:
             return
         at = self._clock()
-        # Looks are planned before what will wait then is known: a caller who stops sending meanwhile is waited for up to twice
-        # the sink's patience. To plan them anew would cost every call more than that is worth.
-        look_at, between = self._look_at, self._between_looks(sink)
+        look_at, between = self._look_at, self._between_looks(sink, answering=True)
         for send in self._speaking.prepare(frames, at):
             at += PTIME
             if at >= look_at:
@@ -226,7 +229,7 @@ class WebRtcLeg:
     def _send_and_look(self, send: Callable[[], None]) -> None:
         now = self._clock()
         send()
-        self._look_after(now)
+        self._look_after(now, answering=True)
         if (sink := self._sink) is not None:
             self._settle(now, sink)
 
@@ -418,7 +421,7 @@ class WebRtcLeg:
 
     # --- on the call's tick ---
 
-    def _look_after(self, now: float) -> None:
+    def _look_after(self, now: float, *, answering: bool) -> None:
         sink = self._sink
         if sink is None:
             return
@@ -426,7 +429,7 @@ class WebRtcLeg:
         if (deadline := hearing.deadline) is not None and now >= deadline:
             hearing.look(now, sink)
             deadline = hearing.deadline
-        look_at = now + self._between_looks(sink)
+        look_at = now + self._between_looks(sink, answering)
         self._look_at = look_at if deadline is None else min(deadline, look_at)
         if now >= self._rtcp_due:
             self._rtcp_due = now + RTCP_EVERY * random.uniform(0.5, 1.5)
@@ -443,8 +446,9 @@ class WebRtcLeg:
             self._gone(EndReason.CALLER_GONE if bye else EndReason.MEDIA_TIMEOUT)
 
     @staticmethod
-    def _between_looks(sink: LegSink) -> float:
-        return max(LOOK_EVERY, sink.patience - PTIME / 2)
+    def _between_looks(sink: LegSink, answering: bool) -> float:
+        patience = sink.patience
+        return LOOK_SELDOM if answering and patience >= PATIENT else max(LOOK_EVERY, patience - PTIME / 2)
 
     def _report(self, sink: LegSink, now: float) -> None:
         sink.note(self._reports.make(self._receiver, self._sender, self.tally, now, len(sink.ahead)))

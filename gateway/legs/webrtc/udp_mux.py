@@ -26,7 +26,7 @@ from aioice import stun
 
 from gateway.errors import ConfigError
 from gateway.legs.webrtc.identity import Identity
-from gateway.legs.webrtc.inbox import Inbox
+from gateway.legs.webrtc.inbox import Inbox, Waiting
 
 log = logging.getLogger(__name__)
 
@@ -146,6 +146,8 @@ class UdpMux:
         self._sources: dict[Address, tuple[Inbox, Member]] = {}
         self._proven: dict[str, list[Address]] = {}
         self.transactions: dict[bytes, Transaction] = {}
+        self.waiting = Waiting()
+        """Whose datagrams wait in their inboxes."""
         self.ports: list[Port] = []
         self.port = 0
         self._confined = False
@@ -251,6 +253,8 @@ class UdpMux:
         self._members.pop(member.local_username, None)
         for source in self._proven.pop(member.local_username, ()):
             self._forget(source, member)
+        if not self._members:
+            self.waiting.clear()  # without calls the clock does not look any more
 
     def _forget(self, source: Address, member: Member) -> None:
         known = self._sources.get(source)
@@ -282,9 +286,13 @@ class UdpMux:
     # --- datagrams ---
 
     def read(self) -> None:
-        """Take what has come, without waiting for the loop to say so."""
+        """Take what has come, without waiting for the loop to say so; what nothing has followed waits no more."""
         for port in tuple(self.ports):
             self._readable(port)
+        now = self.clock()
+        while (overdue := self.waiting.next_due(now)) is not None:
+            due, reader = overdue
+            guarded(reader, reader.overdue, due)
 
     def _readable(self, port: Port) -> None:
         receive = port.socket.recvfrom
