@@ -16,6 +16,7 @@ from gateway.dialog.history import Role, Said
 from gateway.dialog.transcript import CutOff
 from gateway.errors import PacketError
 from gateway.events import ModelClosed
+from gateway.model.alarm import Alarm
 from gateway.model.base import ModelEvent, ToolAnswer, Updated
 from gateway.model.connection import Link, LiveConnection
 from gateway.model.failures import LINK_ERRORS, NotConnected, classify, describe
@@ -77,6 +78,7 @@ class GeminiSession:
         self._loop = loop
         self._socket: Socket | None = None  # what is sent goes there
         self._old: Socket | None = None  # being let go of
+        self._alarm = Alarm(loop)  # the reader's
         self._pumping = False
         self._stirred = asyncio.Event()  # something is to be sent
         self._opened: list[ModelEvent] = []
@@ -101,6 +103,7 @@ class GeminiSession:
     async def close(self) -> None:
         """Hang up."""
         self._course.finish()
+        self._alarm.stop()
         sockets, self._socket = (self._old, self._socket), None
         for socket in sockets:
             if socket is not None:
@@ -194,14 +197,13 @@ class GeminiSession:
     async def _listen(self, until: float) -> list[ModelEvent]:
         socket, course = self._socket, self._course
         assert socket is not None, "listening while open"
-        deadline = asyncio.timeout_at(until)
         try:
-            async with deadline:
+            with self._alarm.at(until):
                 message = await socket.link.receive()
         except PacketError as exc:
             return course.unreadable(exc, self._loop.time())
         except LINK_ERRORS as exc:
-            if deadline.expired():
+            if self._alarm.rang:
                 return []
             failure = STALLED if socket.stalled else classify(exc)
             log.info("! model socket lost: %s (%s)", failure.text, describe(exc))

@@ -245,6 +245,33 @@ def test_our_own_ears_end_a_turn_after_the_silence_that_the_profile_wants(wanted
     assert ended - last == pytest.approx(wanted or OWN_SILENCE, abs=PTIME + 1e-6)
 
 
+@pytest.mark.parametrize("endpointing", Endpointing)
+def test_frames_in_a_row_are_heard_as_one_by_one(endpointing: Endpointing) -> None:
+    """The same edges at the same places; the feeder is woken no later than with the row."""
+    one, row = Ear(Listening(endpointing=endpointing)), Ear(Listening(endpointing=endpointing))
+    said = frames(silence(RATE, 1.0) + speech(RATE, 2.1) + silence(RATE, 2.0) + speech(RATE, 1.0) + silence(RATE, 1.3), RATE)
+    numbered = [AudioFrame(pcm, RATE, number * PTIME) for number, pcm in enumerate(said)]
+    found: list[list[bool | bytes]] = [[], []]
+    voices: list[list[Voice]] = [[], []]
+    for begin in range(0, len(numbered), 5):
+        five = numbered[begin : begin + 5]
+        for ear in (one, row):
+            ear.button(bool(begin % 200 > 150), five[0].at)
+        singly = [one.hear(frame) for frame in five]
+        together = row.hear_row(five)
+        assert together.ready == (any(heard.ready for heard in singly) or row.uplink.ready)
+        voices[0] += [voice for heard in singly for voice in heard.voices]
+        voices[1] += together.voices
+        for ear, kept in zip((one, row), found, strict=True):
+            while (piece := ear.take()) is not None:
+                kept.append(piece if isinstance(piece, bool) else piece.pcm)
+    assert voices[0] == voices[1] == [Voice.STARTED, Voice.STOPPED] * (len(voices[0]) // 2)
+    assert len(voices[0]) >= 4
+    flat = [b"".join(b"<" if piece is True else b">" if piece is False else piece for piece in kept) for kept in found]
+    assert flat[0] == flat[1]
+    assert len(flat[0]) > 32_000
+
+
 # --- held back ---
 
 
