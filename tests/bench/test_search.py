@@ -8,7 +8,7 @@ import pytest
 
 from tests.bench.measure import Bench, Run, judge, load
 from tests.bench.process import busy_shares, json_lines
-from tests.bench.search import capacity, verdict
+from tests.bench.search import capacity, found, in_turns, verdict
 
 
 def machine(limit: int, *, tells_up_to: int = 10_000) -> tuple[Callable[[int], Run], list[int]]:
@@ -26,19 +26,51 @@ def machine(limit: int, *, tells_up_to: int = 10_000) -> tuple[Callable[[int], R
 @pytest.mark.parametrize("limit", [0, 1, 39, 40, 41, 87, 88, 110, 203])
 def test_the_capacity_is_found(limit: int) -> None:
     attempt, tried = machine(limit)
-    found = capacity(attempt, start=40, step=20, resolution=2)
-    assert found <= limit < found + 2
+    calls = found(capacity(start=40, step=20, resolution=2), attempt)
+    assert calls <= limit < calls + 2
     assert len(tried) < 40
 
 
 def test_what_the_machine_cannot_tell_is_not_claimed() -> None:
     attempt, _ = machine(500, tells_up_to=90)
-    assert 88 <= capacity(attempt, start=40, step=20, resolution=2) <= 90
+    assert 88 <= found(capacity(start=40, step=20, resolution=2), attempt) <= 90
+
+
+def test_a_run_of_one_comes_after_a_run_of_the_other() -> None:
+    """Until one of them is done."""
+    order: list[str] = []
+
+    def noted(name: str, attempt: Callable[[int], Run]) -> Callable[[int], Run]:
+        def noting(size: int) -> Run:
+            order.append(name)
+            return attempt(size)
+
+        return noting
+
+    ours, tried = machine(110)
+    textbook, tried_too = machine(31)
+    searches = [
+        (capacity(start=80, step=20, resolution=4), noted("o", ours)),
+        (capacity(start=10, step=4, resolution=1), noted("t", textbook)),
+    ]
+    calls = in_turns(searches)
+    assert 106 <= calls[0] <= 110
+    assert calls[1] == 31
+    both = 2 * min(len(tried), len(tried_too))
+    assert "".join(order[:both]) == "ot" * (both // 2)
+    assert len(set(order[both:])) == 1
 
 
 def test_the_median_of_three_decides() -> None:
-    outcomes = iter([(), ("slow",), ()])
-    assert verdict(5, lambda size: Run("fake", "talker", size, 30.0, faults=next(outcomes)))
+    good, bad = (Run("fake", "talker", 5, 30.0, faults=faults) for faults in ((), ("slow",)))
+    for runs, passes in (((good, good), True), ((bad, good, good), True), ((good, bad, bad), False), ((bad, bad), False)):
+        search = verdict(5)
+        assert next(search) == 5
+        for run in runs[:-1]:
+            assert search.send(run) == 5
+        with pytest.raises(StopIteration) as end:
+            search.send(runs[-1])
+        assert end.value.value is passes
 
 
 def judged(**load: object) -> Run:
