@@ -21,14 +21,14 @@ class Alarm:
     awaited, and never for a cancellation by somebody else.
     """
 
-    __slots__ = ("_cancelled", "_loop", "_rang", "_task", "_timer", "_until")
+    __slots__ = ("_cancelled", "_loop", "_rang", "_rings_at", "_task", "_timer", "_until")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None  # who waits; None: nobody
         self._cancelled = 0  # how often, before it waited
-        self._until = 0.0
+        self._until = self._rings_at = 0.0
         self._rang = False
 
     @property
@@ -51,11 +51,9 @@ class Alarm:
         task = asyncio.current_task(self._loop)
         assert task is not None, "a task waits"
         assert self._task is None, "one wait at a time"
+        if self._timer is None or self._rings_at > self._until:
+            self._set()
         self._task, self._cancelled, self._rang = task, task.cancelling(), False
-        timer = self._timer
-        if timer is None or timer.when() > self._until:
-            self.stop()
-            self._timer = self._loop.call_at(self._until, self._ring)
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
         task, self._task = self._task, None
@@ -68,7 +66,13 @@ class Alarm:
         if self._task is None:
             return  # the next wait sets another
         if self._until - self._loop.time() >= EARLY:
-            self._timer = self._loop.call_at(self._until, self._ring)
+            self._set()
             return
         self._rang = True
         self._task.cancel()
+
+    def _set(self) -> None:
+        self.stop()
+        # Noted here: what uvloop gives for a moment that is nearly here can't be asked.
+        self._rings_at = self._until
+        self._timer = self._loop.call_at(self._until, self._ring)

@@ -163,6 +163,28 @@ def test_nobody_waits_behind_a_hole() -> None:
     clock.run(body())
 
 
+@pytest.mark.parametrize("place", [0.0, 0.25, 0.5, 0.75])
+def test_a_hole_that_is_found_after_it_should_have_been_given_up(place: float) -> None:
+    """Packets are overtaken by 60 ms, until that is waited for; then they are lost, and what shows it has itself waited."""
+
+    async def body() -> None:
+        line = Line(0.1, place)
+        for number in range(5):
+            line.packet(number)
+            await asyncio.sleep(PTIME)
+        for first in range(5, 5 + 8 * 14, 8):
+            second = first + 1 if first < 5 + 8 * 8 else None
+            for number in (first, first + 2, first + 3, first + 4, second, first + 5, first + 6, first + 7):
+                if number is not None:
+                    line.packet(number)
+                    line.look()
+                await asyncio.sleep(PTIME)
+        assert sum(frame.seconds for frame in line.frames) == pytest.approx((5 + 8 * 14) * PTIME, abs=0.15)
+        line.hearing.forget()
+
+    clock.run(body())
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**9))
 def test_on_any_network_the_same_time_is_heard(seed: int) -> None:

@@ -907,8 +907,13 @@ def test_near_capacity_a_call_that_is_answered_is_looked_at_once_in_a_round(pati
             leg.send(None)
             assert leg._look_at - now <= 0.09, "in silence somebody may wait for the end of a pause"
             now += 1.0
+            speak(leg, 0)
+            now += PTIME
             leg.send(None)
-            assert sink.played_seconds == pytest.approx(10 * PTIME)
+            assert leg._look_at - now <= 0.09, "and no longer than that after an answer that went on for less than a round"
+            now += 1.0
+            leg.send(None)
+            assert sink.played_seconds == pytest.approx(11 * PTIME)
 
     asyncio.run(body())
 

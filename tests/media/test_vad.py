@@ -293,6 +293,23 @@ def test_a_row_is_judged_as_its_frames_one_by_one(odd: int) -> None:
     assert sum(map(len, found)) > 4
 
 
+def test_a_row_of_odd_lengths_is_no_row_of_blocks_though_its_sum_is_one() -> None:
+    """Which blocks its frames end in is told by their lengths."""
+    loud = pcm16(noise("white", RATE * 2, 3) * 3_000)
+    one, row = VoiceActivity(), VoiceActivity()
+    at = begin = 0
+    for sizes in ([640] * 5, [640] * 5, [320, 960, 640, 640, 640], [320, 640, 640, 640, 960]) * 4:
+        frames = []
+        for size in sizes:
+            pcm = silence(RATE, size / 32_000) if begin < 640 * 9 else loud[begin : begin + size]
+            at, begin = at + size, begin + size
+            frames.append(AudioFrame(pcm, RATE, at / 32_000))
+        changes = [change for frame in frames if (change := one.push(frame)) is not None]
+        assert row.push_row(frames) == changes
+        assert (row.began_at, row.last_speech_at) == (one.began_at, one.last_speech_at)
+    assert one.began_at > 0.0
+
+
 def test_callers_do_not_disturb_one_another() -> None:
     """They share the room that a block is worked on in."""
     alone, beside, other = VoiceActivity(), VoiceActivity(), VoiceActivity()

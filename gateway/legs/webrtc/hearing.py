@@ -1,4 +1,5 @@
-"""What the receiver makes of packets, on its way to the call: at once when a packet brings it, by a timer when a hole gives up.
+"""What the receiver makes of packets, on its way to the call: at once when a packet brings it, by a timer when a hole gives up,
+and called by the mux when nothing follows what waits.
 
 The clock's tick would look at holes only every 20 ms; the timer saves half of that on a network that loses packets, and costs
 nothing on one that does not.
@@ -22,7 +23,8 @@ from gateway.media.audio import PTIME, AudioFrame
 from gateway.media.dtmf import Digit
 
 EARLY = 0.001
-"""Seconds by which a hole's deadline must have moved forward for its timer to be set anew."""
+"""Seconds by which a hole's deadline must have moved forward for its timer to be set anew; and by which the timer is set late,
+for uvloop's ring up to half a millisecond early, and one that finds nothing due would ring again and again until it is."""
 
 LEAST_PATIENCE = 1.75 * PTIME
 """Seconds: below this no two packets would come together."""
@@ -54,7 +56,7 @@ class Hearing:
         self._receiver = receiver
         self._inbox = inbox
         self._waiting = waiting
-        self._overdue_at = 0.0
+        self._overdue_at = self._wakes_at = 0.0
         self._unprotect = unprotect
         self._clock = clock
         self._sink = sink
@@ -151,12 +153,13 @@ class Hearing:
 
     def _wake_at(self, until: float) -> None:
         """Look at the hole then. One timer at a time: one that comes too early finds nothing due and sets itself again."""
-        timer = self.timer
-        if timer is not None:
-            if timer.when() <= until + EARLY:
+        if self.timer is not None:
+            if self._wakes_at <= until + EARLY:
                 return
-            timer.cancel()
-        self.timer = asyncio.get_running_loop().call_at(until, guarded, self, self._look_at_hole)
+            self.timer.cancel()
+        # Noted here: what uvloop gives for a moment that is past, as that of a packet that has waited may be, can't be asked.
+        self._wakes_at = until
+        self.timer = asyncio.get_running_loop().call_at(until + EARLY, guarded, self, self._look_at_hole)
 
     def _look_at_hole(self) -> None:
         self.timer = None

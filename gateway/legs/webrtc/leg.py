@@ -6,7 +6,8 @@
 
 aiortc does DTLS and SCTP, aioice does ICE; no packet of audio passes through either, nor through a queue or a task. What has
 to happen now and then (RTCP, reports, the silence watchdog) happens on the call's tick. The one timer of a leg runs only while a
-hole holds the caller's words back: waiting for the next tick would keep them 20 ms longer.
+hole holds the caller's words back: waiting for the next tick would keep them 20 ms longer. The mux calls for what waits in the
+inbox when nothing follows it.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ class WebRtcLeg:
 
     kind = LegKind.WEBRTC
     _look_at = 0.0  # when to look after everything that is not this tick's packet
+    _answering = False  # the last tick had speech
 
     def __init__(self, offer: Offer, far: FarEnd, mux: UdpMux, settings: WebRtcSettings, offered_at: float) -> None:
         self.etag = secrets.token_urlsafe(12)
@@ -197,8 +199,11 @@ class WebRtcLeg:
     def send(self, frame: AudioFrame | None) -> None:
         """One frame to the caller, encoded, protected and sent before this returns."""
         now = self._clock()
+        if frame is None and self._answering:
+            self._look_at = now  # it was planned for an answer that would go on
+        self._answering = frame is not None
         if looked := now >= self._look_at:
-            self._look_after(now, answering=frame is not None)
+            self._look_after(now)
         sink = self._sink
         if sink is None:
             return
@@ -217,7 +222,7 @@ class WebRtcLeg:
         if sink is None:
             return
         at = self._clock()
-        look_at, between = self._look_at, self._between_looks(sink, answering=True)
+        look_at, between = self._look_at, self._between_looks(sink)
         for send in self._speaking.prepare(frames, at):
             at += PTIME
             if at >= look_at:
@@ -229,7 +234,7 @@ class WebRtcLeg:
     def _send_and_look(self, send: Callable[[], None]) -> None:
         now = self._clock()
         send()
-        self._look_after(now, answering=True)
+        self._look_after(now)
         if (sink := self._sink) is not None:
             self._settle(now, sink)
 
@@ -421,7 +426,7 @@ class WebRtcLeg:
 
     # --- on the call's tick ---
 
-    def _look_after(self, now: float, *, answering: bool) -> None:
+    def _look_after(self, now: float) -> None:
         sink = self._sink
         if sink is None:
             return
@@ -429,7 +434,7 @@ class WebRtcLeg:
         if (deadline := hearing.deadline) is not None and now >= deadline:
             hearing.look(now, sink)
             deadline = hearing.deadline
-        look_at = now + self._between_looks(sink, answering)
+        look_at = now + self._between_looks(sink)
         self._look_at = look_at if deadline is None else min(deadline, look_at)
         if now >= self._rtcp_due:
             self._rtcp_due = now + RTCP_EVERY * random.uniform(0.5, 1.5)
@@ -445,10 +450,9 @@ class WebRtcLeg:
             bye = self._quiet_limit is not self._settings.media_timeout
             self._gone(EndReason.CALLER_GONE if bye else EndReason.MEDIA_TIMEOUT)
 
-    @staticmethod
-    def _between_looks(sink: LegSink, answering: bool) -> float:
+    def _between_looks(self, sink: LegSink) -> float:
         patience = sink.patience
-        return LOOK_SELDOM if answering and patience >= PATIENT else max(LOOK_EVERY, patience - PTIME / 2)
+        return LOOK_SELDOM if self._answering and patience >= PATIENT else max(LOOK_EVERY, patience - PTIME / 2)
 
     def _report(self, sink: LegSink, now: float) -> None:
         sink.note(self._reports.make(self._receiver, self._sender, self.tally, now, len(sink.ahead)))

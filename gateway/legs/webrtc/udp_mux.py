@@ -219,6 +219,7 @@ class UdpMux:
         self._members.clear()
         self._sources.clear()
         self._proven.clear()
+        self.waiting.clear()
 
     # --- what callers are told ---
 
@@ -286,7 +287,10 @@ class UdpMux:
     # --- datagrams ---
 
     def read(self) -> None:
-        """Take what has come, without waiting for the loop to say so; what nothing has followed waits no more."""
+        """Take what has come, without waiting for the loop to say so, and call whoever waits for what does not come.
+
+        Every few milliseconds while there are calls: nothing else ends such a wait.
+        """
         for port in tuple(self.ports):
             self._readable(port)
         now = self.clock()
