@@ -45,12 +45,18 @@ class Clock:
     """Ticks every call once per 20 ms while there are any; sleeps otherwise.
 
     `before` runs before the ticks of a slot: what has come in meanwhile is taken first, for on a busy loop a tick could otherwise
-    take for lost what only nobody has read.
+    take for lost what only nobody has read. `idle` is called when it goes to sleep: then `before` is not.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, before: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        before: Callable[[], None] | None = None,
+        idle: Callable[[], None] | None = None,
+    ) -> None:
         self._loop = loop
         self._before = before
+        self._idle = idle
         # With what is to be done ahead of them: on most ticks near capacity a call itself need not be touched.
         self._slots: list[dict[Ticked, deque[Callable[[], None]]]] = [{} for _ in range(SLOTS)]
         self._slot = 0
@@ -104,4 +110,9 @@ class Clock:
             self._slot = (self._slot + 1) % SLOTS
             self._due += SLOT
             now = self._loop.time()
-        self._timer = self._loop.call_at(self._due, self._run) if len(self) else None
+        if len(self):
+            self._timer = self._loop.call_at(self._due, self._run)
+        else:
+            self._timer = None
+            if self._idle is not None:
+                self._idle()

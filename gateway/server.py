@@ -32,6 +32,7 @@ from gateway.ledger import Ledger
 from gateway.legs.webrtc.leg import WebRtcSettings, answer
 from gateway.legs.webrtc.udp_mux import UdpMux
 from gateway.media import opus
+from gateway.media.uplink import PAIRED_FROM
 from gateway.model.base import Model
 from gateway.model.credentials import default_credentials, fixed_token
 from gateway.model.gemini import GeminiModel, GeminiSettings
@@ -81,7 +82,7 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
         metrics.set_capacity(config.calls.max_calls)
         metrics.watch_udp(lambda: mux.dropped, mux.port)
         metrics.tools.watch(lambda: toolbox.running)
-        clock = Clock(loop, before=mux.read)
+        clock = Clock(loop, before=mux.read, idle=mux.listen)
         stack.callback(clock.stop)
         budgets = [profile.budget for profile in profiles.values()]
         ledger = await stack.enter_async_context(Ledger(MemoryStore(), budgets, prices=config.prices))
@@ -97,7 +98,7 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
             ledger=ledger,
         )
         pulse = Pulse(
-            loop, on_lag=metrics.loop_lag, on_second=functools.partial(_each_second, registry, ledger, metrics, Rounds())
+            loop, on_lag=metrics.loop_lag, on_second=functools.partial(_each_second, registry, mux, ledger, metrics, Rounds())
         )
         stack.callback(pulse.stop)
 
@@ -287,12 +288,13 @@ def _both(
     return observe
 
 
-def _each_second(registry: Registry, ledger: Ledger, metrics: Metrics, rounds: Rounds, load: float) -> None:
-    """The uplink's chunk follows the load; what is counted slowly is counted here."""
+def _each_second(registry: Registry, mux: UdpMux, ledger: Ledger, metrics: Metrics, rounds: Rounds, load: float) -> None:
+    """The uplink's chunk and the way datagrams are read follow the load; what is counted slowly is counted here."""
     metrics.second(load)
     metrics.set_tasks(len(asyncio.all_tasks()))
     metrics.set_draining(registry.draining)
     metrics.set_budget_used(ledger.used_ratio)
     registry.set_chunk(chunk_for(load, registry.chunk))
+    mux.listen(by_clock=registry.chunk >= PAIRED_FROM and len(registry) > 0)
     if rounds.due(registry.ended, len(registry), load):
         gc.collect()

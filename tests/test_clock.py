@@ -145,7 +145,9 @@ def test_a_bug_in_what_stands_ahead_fails_that_call_and_nobody_else() -> None:
 
 def test_an_idle_clock_sleeps() -> None:
     async def body() -> None:
-        clock, ear = Clock(asyncio.get_running_loop()), Ear()
+        told: list[str] = []
+        clock = Clock(asyncio.get_running_loop(), before=lambda: told.append("read"), idle=lambda: told.append("idle"))
+        ear = Ear()
         clock.add(ear)
         await asyncio.sleep(0.1)
         clock.discard(ear)
@@ -153,9 +155,12 @@ def test_an_idle_clock_sleeps() -> None:
         await asyncio.sleep(0.1)
         count = len(ear.ticks)
         assert clock._timer is None
+        assert told.count("idle") == 1
+        assert told[-1] == "idle", "nobody reads any more"
         clock.add(ear)
         await asyncio.sleep(0.1)
         assert len(ear.ticks) > count
+        assert told.count("idle") == 1
         clock.stop()
 
     fake.run(body())

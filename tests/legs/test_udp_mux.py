@@ -221,6 +221,31 @@ def test_who_waits_is_called_when_it_is_due_and_once_however_others_fare() -> No
     on_mux(body)
 
 
+def test_near_capacity_datagrams_wait_for_the_clock() -> None:
+    async def body(mux: UdpMux) -> None:
+        member, caller = FakeMember(), Stranger(mux)
+        mux.join(member)
+        caller.send(check(member))
+        assert await caller.receive() == b"ack"
+        mux.listen(by_clock=True)
+        mux.listen(by_clock=True)
+        for _ in range(200):
+            caller.send(SRTP)
+        for _ in range(20):  # rounds of the loop
+            await asyncio.sleep(0.0)
+        assert member.media_in == []
+        mux.read()
+        assert len(member.media_in) == 200, "more at once than when it is told of them"
+        caller.send(SRTP)
+        mux.listen()
+        mux.listen()
+        await settled(mux)
+        assert len(member.media_in) == 201
+        mux.listen(by_clock=True)
+
+    on_mux(body)
+
+
 def test_a_wrong_password_gets_neither_in_nor_an_answer() -> None:
     async def body(mux: UdpMux) -> None:
         member, stranger = FakeMember(), Stranger(mux)

@@ -42,8 +42,8 @@ _BUFFERS = ((socket.SO_RCVBUF, 33), (socket.SO_SNDBUF, 32))
 DATAGRAM_BYTES = 1500
 """What libsrtp's buffer takes. Longer datagrams are cut off here; WebRTC sends none."""
 
-BATCH = 64
-"""Datagrams read per wake-up: a flood on this port must not starve the rest of the loop."""
+BATCH, BATCH_BY_CLOCK = 64, 256
+"""Datagrams read per wake-up, and per slot of the clock: a flood on this port must not starve the rest of the loop."""
 
 MAX_SOURCES = 8
 """Addresses of one call that may deliver: its network changes now and then; the oldest not in use gives way."""
@@ -151,6 +151,7 @@ class UdpMux:
         self.ports: list[Port] = []
         self.port = 0
         self._confined = False
+        self._by_clock = False
         self.receive_buffer = 0
         """Bytes the system grants, overhead included: what a stall of the loop may cost before packets are lost."""
         self.received = 0
@@ -292,16 +293,31 @@ class UdpMux:
         Every few milliseconds while there are calls: nothing else ends such a wait.
         """
         for port in tuple(self.ports):
-            self._readable(port)
+            self._readable(port, BATCH_BY_CLOCK)
         now = self.clock()
         while (overdue := self.waiting.next_due(now)) is not None:
             due, reader = overdue
             guarded(reader, reader.overdue, due)
 
-    def _readable(self, port: Port) -> None:
+    def listen(self, *, by_clock: bool = False) -> None:
+        """Take what comes as soon as it comes. `by_clock`: only when `read` is called, which somebody must see to.
+
+        For a worker near capacity: to be told of every few datagrams costs a twentieth of its calls, and they wait for each other
+        in their inboxes anyway.
+        """
+        if by_clock == self._by_clock:
+            return
+        self._by_clock = by_clock
+        for port in self.ports:
+            if by_clock:
+                self._loop.remove_reader(port.socket.fileno())
+            else:
+                self._loop.add_reader(port.socket.fileno(), self._readable, port)
+
+    def _readable(self, port: Port, most: int = BATCH) -> None:
         receive = port.socket.recvfrom
         now = self.clock()
-        for _ in range(BATCH):
+        for _ in range(most):
             try:
                 data, source = receive(DATAGRAM_BYTES)
             except BlockingIOError:
