@@ -44,8 +44,9 @@ class Ticked(Protocol):
 class Clock:
     """Ticks every call once per 20 ms while there are any; sleeps otherwise.
 
-    `before` runs before the ticks of a slot: what has come in meanwhile is taken first, for on a busy loop a tick could otherwise
-    take for lost what only nobody has read. `idle` is called when it goes to sleep: then `before` is not.
+    `before` runs before the ticks of every slot: what has come in meanwhile is taken first, for on a busy loop a tick could
+    otherwise take for lost what only nobody has read, and a socket would overflow while slots are made up for. `idle` is called
+    when it goes to sleep: then `before` is not.
     """
 
     def __init__(
@@ -87,8 +88,6 @@ class Clock:
             self._timer = None
 
     def _run(self) -> None:
-        if self._before is not None:
-            self._before()
         now = self._loop.time()
         if now - self._due > GIVE_UP_AFTER:
             self.resyncs += 1
@@ -98,6 +97,8 @@ class Clock:
                     if ahead:
                         ahead[0] = call.resynced
         while self._due - now < EARLY:
+            if self._before is not None:
+                self._before()
             late = max(0.0, now - self._due)
             for call, ahead in tuple(self._slots[self._slot].items()):
                 try:
