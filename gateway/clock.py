@@ -42,7 +42,7 @@ class Ticked(Protocol):
 
 
 class Clock:
-    """Ticks every call once per 20 ms while there are any; sleeps otherwise.
+    """Ticks every call once per 20 ms while there are any, and at most once in a round of the loop; sleeps otherwise.
 
     `before` runs before the ticks of every slot: what has come in meanwhile is taken first, for on a busy loop a tick could
     otherwise take for lost what only nobody has read, and a socket would overflow while slots are made up for. `idle` is called
@@ -96,7 +96,11 @@ class Clock:
                 for call, ahead in slot.items():
                     if ahead:
                         ahead[0] = call.resynced
-        while self._due - now < EARLY:
+        # When it is late, too: sockets are served while ticks are made up for, or whatever takes many steps (a call that
+        # connects, a model session) would wait at each of them until nothing is late any more.
+        for _ in range(SLOTS):
+            if self._due - now >= EARLY:
+                break
             if self._before is not None:
                 self._before()
             late = max(0.0, now - self._due)

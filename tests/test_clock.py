@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import deque
 from collections.abc import Callable
 
 import pytest
 import uvloop
 
-from gateway.clock import SLOT, Clock
+from gateway.clock import SLOT, SLOTS, Clock
 from tests import clock as fake
 
 
@@ -70,6 +71,33 @@ def test_a_late_wake_up_delays_one_tick_and_a_long_stall_drops_ticks() -> None:
         await asyncio.sleep(0.02)
         assert clock.resyncs == 1
         assert len(ear.ticks) - before <= 8
+        clock.stop()
+
+    fake.run(body())
+
+
+def test_while_ticks_are_made_up_for_the_loop_does_what_else_there_is() -> None:
+    async def body() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, fake.FakeTimeLoop)
+        clock, ears = Clock(loop), [Ear() for _ in range(2 * SLOTS)]
+        for ear in ears:
+            clock.add(ear)
+        await asyncio.sleep(0.05)
+        ticked: list[int] = []
+
+        def step() -> None:
+            """Of something that takes many rounds of the loop."""
+            ticked.append(sum(len(ear.ticks) for ear in ears))
+            if len(ticked) < 12:
+                loop.call_soon(step)
+
+        loop.now += 0.09
+        loop.call_soon(step)
+        await asyncio.sleep(0.001)
+        made_up = [after - before for before, after in itertools.pairwise(ticked)]
+        assert sum(made_up) >= 4 * len(ears)
+        assert max(made_up) == len(ears)
         clock.stop()
 
     fake.run(body())

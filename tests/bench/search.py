@@ -1,4 +1,4 @@
-"""How many calls pass: up in steps, then halving the bracket. Two gateways in turns, for a machine whose speed drifts."""
+"""How many calls pass: up or down in steps, then halving the bracket. Two gateways in turns, for a machine whose speed drifts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,12 @@ def capacity(*, start: int, step: int, resolution: int) -> Search:
             good = size
         else:
             bad = size
-        size = good + step if bad is None else (good + bad) // 2
+        if bad is None:
+            size = good + step
+        elif not good and bad > step:
+            size = bad - step
+        else:
+            size = (good + bad) // 2
         if size == good:
             break
     return good
