@@ -42,7 +42,7 @@ _BUFFERS = ((socket.SO_RCVBUF, 33), (socket.SO_SNDBUF, 32))
 DATAGRAM_BYTES = 1500
 """What libsrtp's buffer takes. Longer datagrams are cut off here; WebRTC sends none."""
 
-BATCH, BATCH_BY_CLOCK = 64, 256
+BATCH, BATCH_BY_CLOCK = 64, 512
 """Datagrams read per wake-up, and per slot of the clock: a flood on this port must not starve the rest of the loop."""
 
 MAX_SOURCES = 8
