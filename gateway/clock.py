@@ -19,11 +19,6 @@ GIVE_UP_AFTER = 5 * PTIME
 """Seconds behind the grid (a stalled loop, a suspended process) after which missed ticks are dropped: catching up would send a
 burst that the far end has to throw away."""
 
-STALL = 1.0
-"""Seconds behind the grid after which what stands ahead of a call is late for good, and the call hears of it. A worker with more
-calls than it can carry drops a tenth of a second again and again: to make ten frames anew each time would leave it no time to
-send any."""
-
 EARLY = 0.001
 """Seconds by which a tick may come too soon. uvloop counts whole milliseconds, so its timer rings up to half of one early; to
 wait for the rest would be to ring again at once, and again, for a fifth of the time that there is nothing else to do."""
@@ -37,7 +32,7 @@ class Ticked(Protocol):
         """What is done on its coming ticks instead, one of these each. Always the same deque."""
 
     def resynced(self) -> None:
-        """Called on a tick in place of the front of `ahead` after a stall: that one and those behind it are late for good."""
+        """Called on a tick in place of the front of `ahead` when ticks were dropped: that one and those behind it are late."""
 
     def tick(self, now: float, late: float) -> None:
         """20 ms have passed. `late`: seconds since this tick was due."""
@@ -95,15 +90,13 @@ class Clock:
         if self._before is not None:
             self._before()
         now = self._loop.time()
-        behind = now - self._due
-        if behind > GIVE_UP_AFTER:
+        if now - self._due > GIVE_UP_AFTER:
             self.resyncs += 1
             self._due = now
-            if behind > STALL:
-                for slot in self._slots:
-                    for call, ahead in slot.items():
-                        if ahead:
-                            ahead[0] = call.resynced
+            for slot in self._slots:
+                for call, ahead in slot.items():
+                    if ahead:
+                        ahead[0] = call.resynced
         while self._due - now < EARLY:
             late = max(0.0, now - self._due)
             for call, ahead in tuple(self._slots[self._slot].items()):

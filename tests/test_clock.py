@@ -119,15 +119,10 @@ def test_when_ticks_are_dropped_the_call_hears_of_it_instead_of_what_stood_ahead
             clock.add(ear)
         await asyncio.sleep(0.015)
         ears[0].ahead.extend([lambda: done.append(loop.time())] * 3)
-        loop.now += 0.9
-        await asyncio.sleep(0.018)
-        assert clock.resyncs == 1
-        assert [ear.resyncs for ear in ears] == [0, 0], "no stall: it leaves all the same"
-        assert len(done) == 1
-        loop.now += 1.1
-        await asyncio.sleep(0.035)
-        assert clock.resyncs == 2
+        loop.now += 1.0
+        await asyncio.sleep(0.055)
         assert [ear.resyncs for ear in ears] == [1, 0]
+        assert len(done) == 2
         clock.stop()
 
     fake.run(body())

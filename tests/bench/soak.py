@@ -124,7 +124,7 @@ def soak(minutes: float, calls: int, wave: float) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.soak")
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--calls", type=int, default=65, help="at once, at the top of a wave (half capacity)")
+    parser.add_argument("--calls", type=int, default=85, help="at once, at the top of a wave (half capacity)")
     parser.add_argument("--wave", type=float, default=35.0, help="seconds from the first call of a wave to the first hang-up")
     args = parser.parse_args()
     os.sched_setaffinity(0, {OTHER_CORE})
