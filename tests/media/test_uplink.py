@@ -125,7 +125,7 @@ def test_order_is_kept_and_every_byte_is_taken_waiting_or_dropped(steps: list[tu
     uplink = Uplink(chunk=0.06, limit=0.3)
     pushed = taken = b""
     for number, (seconds, then) in enumerate(steps):
-        together = [frame(number + each, seconds) for each in range(row)]
+        together = [frame(number * row + each, seconds) for each in range(row)]
         pushed += b"".join(one.pcm for one in together)
         assert uplink.push_row(together) == uplink.ready
         assert uplink.backlog <= 0.3
