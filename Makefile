@@ -1,4 +1,5 @@
-# `make run` starts the gateway, `make test` proves it. Everything is installed into .venv; nothing else is touched.
+# `make run` starts the gateway, `make test` proves it. Everything is installed into .venv; as root also the Debian
+# packages that tests need (.ci/packages).
 # Stamps in .venv remember what has been installed, so that the second time is quick.
 
 VENV := .venv

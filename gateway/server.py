@@ -126,7 +126,7 @@ async def serve(config: Config, *, announce: Callable[[str], None]) -> int:
             stack.push_async_callback(page.close)
         if faults:
             raise ConfigError(faults)
-        if config.http.insecure:
+        if config.http.insecure and not config.http.api_keys:
             log.warning("anyone who can reach this port can call: no API key is set")
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, drain.set)
@@ -201,7 +201,7 @@ async def _services(config: Config, profiles: Mapping[str, Profile], stack: Asyn
         # A demo keeps little: the records are for tests, and each session's sound would stay in memory.
         emulator = await stack.enter_async_context(Emulator(port=0, record_seconds=30.0, keep_sessions=10))
         log.warning(
-            "no Gemini key: the built-in emulator answers, a parrot",
+            "no Gemini key, or --emulator: the built-in emulator answers, a parrot",
             extra={"emulator": emulator.base_url, "ca_file": str(emulator.ca_file)},
         )
     credentials = await asyncio.to_thread(_credentials, backends)

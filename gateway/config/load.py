@@ -215,4 +215,6 @@ def _check_rules(
             f"no Gemini key, and {host} can be reached by others: set GEMINI_API_KEY or GOOGLE_API_KEY (or …_FILE); "
             "--emulator if callers shall meet a parrot"
         )
+    elif origins["model.emulator"] != "default":
+        fault(f"no Gemini key, and {origins['model.emulator']} says no emulator: set GEMINI_API_KEY or GOOGLE_API_KEY (or …_FILE)")
     return True

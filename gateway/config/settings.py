@@ -165,7 +165,7 @@ SETTINGS: tuple[Setting, ...] = (
         ("GATEWAY_EMULATOR",),
         values.flag,
         "false",
-        "Answer with the built-in emulator, key or not.",
+        "Answer with the built-in emulator, key or not. An outright `false`: never, so that a missing key is a fault.",
         "--emulator",
         bool,
     ),

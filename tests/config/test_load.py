@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -345,6 +346,24 @@ def test_the_start_matrix(host: str, key: str, auth: str, flags: dict[str, str],
 
 def test_a_service_without_a_key_is_not_replaced_by_the_emulator() -> None:
     assert "GEMINI_API_KEY" in faults(GATEWAY_GEMINI_BASE_URL="https://127.0.0.1:9443")[0]
+
+
+def test_an_outright_no_to_the_emulator_holds_without_a_key_too() -> None:
+    """Behind a proxy the gateway listens on loopback, and a secret that failed to mount would make a parrot for customers."""
+    for where, options in (
+        ("gateway.toml", {"toml": "[model]\nemulator = false"}),
+        ("GATEWAY_EMULATOR", {"GATEWAY_EMULATOR": "false"}),
+    ):
+        (fault,) = faults(**options)
+        assert "no Gemini key" in fault
+        assert where in fault
+        assert not configured(**options, GEMINI_API_KEY=KEY).model.emulator
+
+
+def test_the_file_to_start_from_starts_with_a_key_only() -> None:
+    toml = (Path(__file__).parents[2] / "deploy/gateway.toml").read_text()
+    assert configured(toml=toml, GEMINI_API_KEY=KEY, GATEWAY_API_KEYS=SECRET).profiles
+    assert "no Gemini key" in faults(toml=toml, GATEWAY_API_KEYS=SECRET)[0]
 
 
 def test_two_listeners_cannot_share_a_port() -> None:
