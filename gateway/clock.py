@@ -44,8 +44,9 @@ class Ticked(Protocol):
 class Clock:
     """Ticks every call once per 20 ms while there are any; sleeps otherwise.
 
-    `before` runs before the ticks of a slot: what has come in meanwhile is taken first, for on a busy loop a tick could otherwise
-    take for lost what only nobody has read. `idle` is called when it goes to sleep: then `before` is not.
+    `before` runs before the ticks of a slot, or of all slots that are being made up for: what has come in meanwhile is taken
+    first, for on a busy loop a tick could otherwise take for lost what only nobody has read. `idle` is called when it goes to
+    sleep: then `before` is not.
     """
 
     def __init__(

@@ -216,5 +216,7 @@ def _check_rules(
             "--emulator if callers shall meet a parrot"
         )
     elif origins["model.emulator"] != "default":
-        fault(f"no Gemini key, and {origins['model.emulator']} says no emulator: set GEMINI_API_KEY or GOOGLE_API_KEY (or …_FILE)")
+        fault(
+            f"no Gemini key, and {origins['model.emulator']} says no emulator: set GEMINI_API_KEY or GOOGLE_API_KEY (or …_FILE)"
+        )
     return True

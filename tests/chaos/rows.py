@@ -213,14 +213,14 @@ async def outage(scale: Scale) -> list[Finding]:
         tries = [at for caller in callers for at in caller.when(ModelConnectFailed)]
         early = [at for at in tries if at < began + 1.0]
         probes = sorted(at for at in tries if at >= began + 1.0)
-        # The breaker's probe is alone. One call may by chance carry several of them.
-        storm = [at for at in early if sum(abs(at - other) < 0.05 for other in tries) > 1]
-        most = max(sum(at in storm for at in caller.when(ModelConnectFailed)) for caller in callers)
+        # One call may by chance carry both probes that the breaker makes in a second.
+        of_each = [sum(at < began + 1.0 for at in caller.when(ModelConnectFailed)) for caller in callers]
+        beyond = sum(max(0, made - 2) for made in of_each)
         close = sum(after - before < 0.05 for before, after in pairwise(probes))
         await place.hang_up()
         return [
             Finding(f"away for {seconds:g} s: connects in the first second", len(early), 2 * scale.calls),
-            Finding("most of one call in the first second, the breaker's probes aside", most, 2),
+            Finding("beyond two of one call, which only the breaker's probes may be", beyond, 2),
             Finding("connects afterwards", len(probes), 2 + seconds / 3, timing=True),
             Finding("at the same time as another", close, 0),
             Finding("calls lost", _fallen(place), 0, f"of {scale.calls}"),

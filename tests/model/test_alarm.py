@@ -43,9 +43,12 @@ class Waits:
 
 
 def steps() -> st.SearchStrategy[list[tuple[float, float, float]]]:
-    """(limit, seconds until it would have come, pause after it) of waits, none of them at the same moment as its limit."""
+    """(limit, seconds until it would have come, pause after it) of waits, none of them at the same moment as its limit.
+
+    All of them in steps of twice the `EARLY` by which an alarm may ring too soon: so no limit is that much ahead of another's.
+    """
     limit = st.sampled_from([0.05, 0.1, 1.0])
-    return st.lists(st.tuples(limit, st.sampled_from([0.011, 0.073, 0.33, 3.1]), st.sampled_from([0.0, 0.007, 0.6])), max_size=30)
+    return st.lists(st.tuples(limit, st.sampled_from([0.012, 0.074, 0.33, 3.1]), st.sampled_from([0.0, 0.008, 0.6])), max_size=30)
 
 
 @given(steps(), st.floats(0.001, 9.0))
@@ -92,11 +95,11 @@ def test_whoever_is_cancelled_at_the_same_moment_is_cancelled() -> None:
 
 
 def test_a_wait_within_a_cancellation_is_given_up_like_any_other() -> None:
-    """As in the cleanup of a task that is being cancelled."""
+    """As in the cleanup of a task that is being cancelled. (`asyncio.timeout_at` of Python 3.11.2, Debian's, says cancelled.)"""
 
-    async def body(alarm: bool) -> list[tuple[float, str]]:
+    async def body() -> list[tuple[float, str]]:
         loop = asyncio.get_running_loop()
-        waiter = Waits(Alarm(loop).at if alarm else asyncio.timeout_at)
+        waiter = Waits(Alarm(loop).at)
 
         async def cleaning_up() -> None:
             try:
@@ -111,7 +114,7 @@ def test_a_wait_within_a_cancellation_is_given_up_like_any_other() -> None:
             await task
         return waiter.became
 
-    assert clock.run(body(alarm=True)) == clock.run(body(alarm=False)) == [(1.5, "given up")]
+    assert clock.run(body()) == [(1.5, "given up")]
 
 
 def test_what_goes_wrong_while_it_gives_up_is_told_as_it_is() -> None:

@@ -43,7 +43,7 @@ DATAGRAM_BYTES = 1500
 """What libsrtp's buffer takes. Longer datagrams are cut off here; WebRTC sends none."""
 
 BATCH, BATCH_BY_CLOCK = 64, 512
-"""Datagrams read per wake-up, and per slot of the clock: a flood on this port must not starve the rest of the loop."""
+"""Datagrams read per wake-up, and each time the clock looks: a flood on this port must not starve the rest of the loop."""
 
 MAX_SOURCES = 8
 """Addresses of one call that may deliver: its network changes now and then; the oldest not in use gives way."""
@@ -290,7 +290,7 @@ class UdpMux:
     def read(self) -> None:
         """Take what has come, without waiting for the loop to say so, and call whoever waits for what does not come.
 
-        Every few milliseconds while there are calls: nothing else ends such a wait.
+        Every few milliseconds while there are calls and the loop keeps up: nothing else ends such a wait.
         """
         for port in tuple(self.ports):
             self._readable(port, BATCH_BY_CLOCK)
@@ -302,8 +302,8 @@ class UdpMux:
     def listen(self, *, by_clock: bool = False) -> None:
         """Take what comes as soon as it comes. `by_clock`: only when `read` is called, which somebody must see to.
 
-        For a worker near capacity: to be told of every few datagrams costs a twentieth of its calls, and they wait for each other
-        in their inboxes anyway.
+        For a worker near capacity: to be told of every few datagrams costs a twentieth of its calls, and most of them wait for
+        each other in their inboxes anyway.
         """
         if by_clock == self._by_clock:
             return
